@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Accounts, sessions and mailed tokens without a framework.
+
+mod error;
+pub mod ports;
+pub mod types;
+
+pub use error::{Error, InvalidField};
+pub use time;
+pub use uuid;

@@ -1,0 +1,19 @@
+//! What the outside must do for the core: keep rows, send mail, tell the time, draw random bits.
+
+mod audit;
+mod clock;
+mod mailer;
+mod outbox;
+mod random;
+mod session_store;
+mod store;
+mod user_store;
+
+pub use audit::AuditLog;
+pub use clock::{Clock, SystemClock};
+pub use mailer::{Mailer, MailerError, OutgoingMail};
+pub use outbox::{ClaimedMail, MailCounts, Outbox};
+pub use random::{OsRandom, Random};
+pub use session_store::{Authenticated, Ended, Rotated, Rotation, SessionStore};
+pub use store::{Store, StoreError, Swept, Unique};
+pub use user_store::{PasswordChange, Redeemed, UserStore};

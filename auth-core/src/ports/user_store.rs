@@ -1,0 +1,139 @@
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::StoreError;
+use crate::types::{
+    Account, AccountKey, Change, CredentialsVersion, Digest, NewAccount, NewMailedToken,
+    PasswordHash, Purpose, Record, SessionId, Throttle, User, UserId,
+};
+
+/// What became of a mailed token.
+#[derive(Debug, Clone)]
+pub enum Redeemed {
+    /// It was used before, its change holds and it has not expired: the user as they are now. Only for [`Change::VerifyEmail`] and [`Change::ChangeEmail`],
+    /// and only while the token's address is the user's verified address.
+    Already(Box<User>),
+    /// It is used up and its change is made: the user after it.
+    Done(Box<User>),
+    /// It has expired.
+    Expired,
+    /// Unknown, used, killed, of another purpose or of another user.
+    Refused,
+}
+
+/// A password that its owner changes.
+#[derive(Debug, Clone)]
+pub struct PasswordChange {
+    /// Whose.
+    pub user: UserId,
+    /// Of the account whose password was proven.
+    pub seen: CredentialsVersion,
+    /// The new one.
+    pub password: PasswordHash,
+    /// The session that stays.
+    pub keep: SessionId,
+    /// Of its new refresh token, the only one that it has afterwards.
+    pub refresh: Digest,
+    /// UTC.
+    pub now: OffsetDateTime,
+}
+
+/// Accounts and their mailed tokens. See [`Store`](super::Store) for the rules.
+#[async_trait]
+pub trait UserStore: Send + Sync + 'static {
+    /// Makes an account, its first session and its first mailed token.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when name or address (also an address that was never verified) has another account.
+    async fn register(&self, account: NewAccount, record: Record) -> Result<(), StoreError>;
+
+    /// One account, in one look-up.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Backend`], as for every method below.
+    async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError>;
+
+    /// Writes entries that belong to no change.
+    async fn append(&self, record: Record) -> Result<(), StoreError>;
+
+    /// Sets a password, moves the version on, kills unused mailed tokens, and ends every session but one, whose refresh tokens are replaced.
+    /// `false` when the version is another one, or the account or the session to keep is gone.
+    async fn change_password(
+        &self,
+        change: PasswordChange,
+        record: Record,
+    ) -> Result<bool, StoreError>;
+
+    /// Deletes the account with its sessions, mailed tokens and unsent mails; name and address become free.
+    /// `false` when the version is another one or the account is gone.
+    async fn delete_account(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        record: Record,
+    ) -> Result<bool, StoreError>;
+
+    /// Switches an account off (`disabled`, which ends its sessions, kills its unused mailed tokens and moves the version on) or on again.
+    /// `false` when the account is gone or already so.
+    async fn set_disabled(
+        &self,
+        user: UserId,
+        disabled: bool,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<bool, StoreError>;
+
+    /// Gives or takes administrator rights. `false` when the account is gone or already so.
+    async fn set_admin(
+        &self,
+        user: UserId,
+        admin: bool,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<bool, StoreError>;
+
+    /// Keeps a token and queues its mail, unless the user was sent one of that purpose too lately (`throttle`, counting used and killed ones) or is gone.
+    /// `false` then: the record's mails are dropped, its audit entries are written all the same.
+    async fn issue_token(
+        &self,
+        token: NewMailedToken,
+        throttle: Throttle,
+        record: Record,
+    ) -> Result<bool, StoreError>;
+
+    /// Keeps the two tokens of a change of address and kills older unused [`Purpose::ChangeEmail`] tokens.
+    /// `false` when the version is another one or the account is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another account has the address.
+    async fn begin_email_change(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        change: NewMailedToken,
+        cancel: NewMailedToken,
+        record: Record,
+    ) -> Result<bool, StoreError>;
+
+    /// The owner of a token that could be redeemed now, without using it.
+    async fn pending_token(
+        &self,
+        digest: &Digest,
+        purpose: Purpose,
+        now: OffsetDateTime,
+    ) -> Result<Option<User>, StoreError>;
+
+    /// Uses up the token of that digest, user and the change's purpose, and makes the change, in one conditional write.
+    /// Changes of password and address move the version on. The record is written for [`Redeemed::Done`] only.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another account took the address meanwhile; the token stays unused.
+    async fn redeem(
+        &self,
+        digest: &Digest,
+        user: UserId,
+        change: Change,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<Redeemed, StoreError>;
+}

@@ -1,0 +1,42 @@
+//! Domain types: valid once they exist.
+
+mod account;
+mod client;
+mod digest;
+mod email;
+mod id;
+mod mailed_token;
+mod password;
+mod record;
+mod secret;
+mod session;
+mod username;
+
+pub use account::{Account, AccountKey, CredentialsVersion, NewAccount, SignInMethod, User};
+pub use client::Client;
+pub use digest::Digest;
+pub use email::Email;
+pub use id::{AuditId, MailId, SessionId, UserId};
+pub use mailed_token::{Change, NewMailedToken, Purpose, Throttle};
+pub use password::{Password, PasswordAttempt, PasswordHash};
+pub use record::{AuditEntry, AuditEvent, Letter, PendingToken, QueuedMail, Record};
+pub use secret::Secret;
+pub use session::{NewSession, Session};
+pub use username::Username;
+
+/// Why a raw value is not of a domain type: a stable code and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    /// Stable and `snake_case`.
+    pub code: &'static str,
+    /// A sentence that helps; never repeats the value.
+    pub message: &'static str,
+}
+
+impl Invalid {
+    /// A reason with its code.
+    pub const fn new(code: &'static str, message: &'static str) -> Self {
+        Self { code, message }
+    }
+}

@@ -1,0 +1,194 @@
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{AuditId, Email, MailId, Purpose, SessionId, UserId};
+
+/// What must be written with its cause, in the same commit: mails to send and entries of the audit log.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// For the outbox.
+    pub mails: Vec<QueuedMail>,
+    /// For the audit log.
+    pub audit: Vec<AuditEntry>,
+}
+
+/// A row of the outbox.
+#[derive(Debug, Clone)]
+pub struct QueuedMail {
+    /// Its Message-ID is made from it, so a receiver can tell a repeat.
+    pub id: MailId,
+    /// Whose; deleted with the account. `None` for what must still be sent after a deletion.
+    pub user_id: Option<UserId>,
+    /// The recipient.
+    pub to: Email,
+    /// The recipient's language.
+    pub locale: String,
+    /// What it says.
+    pub letter: Letter,
+    /// UTC.
+    pub created_at: OffsetDateTime,
+}
+
+/// What a mail says; stored as JSON.
+///
+/// # Security
+/// It holds tokens unsigned. The worker signs them when it sends, so a copy of the database opens no account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "template", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Letter {
+    /// Somebody tried to register with an address that has an account.
+    AccountExists {
+        /// Of the existing account.
+        username: String,
+        /// [`Purpose::ResetPassword`].
+        token: PendingToken,
+    },
+    /// The account is gone.
+    AccountDeleted {
+        /// Of the deleted account.
+        username: String,
+    },
+    /// To the old address: a change was asked for.
+    EmailChangeNotice {
+        /// Whose.
+        username: String,
+        /// The address that was asked for.
+        new_email: String,
+        /// [`Purpose::CancelEmailChange`].
+        token: PendingToken,
+    },
+    /// To the new address: prove it.
+    EmailChangeVerify {
+        /// Whose.
+        username: String,
+        /// [`Purpose::ChangeEmail`].
+        token: PendingToken,
+    },
+    /// The password is another one now.
+    PasswordChanged {
+        /// Whose.
+        username: String,
+    },
+    /// A new password can be set.
+    PasswordReset {
+        /// Whose.
+        username: String,
+        /// [`Purpose::ResetPassword`].
+        token: PendingToken,
+    },
+    /// Another verification link was asked for.
+    VerifyEmail {
+        /// Whose.
+        username: String,
+        /// [`Purpose::VerifyEmail`].
+        token: PendingToken,
+    },
+    /// A new account.
+    Welcome {
+        /// Whose.
+        username: String,
+        /// [`Purpose::VerifyEmail`].
+        token: PendingToken,
+    },
+}
+
+/// The claims of a mailed token before they are signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingToken {
+    /// 256 random bits, base64url; the store's row has its digest.
+    pub jti: String,
+    /// Whose.
+    pub user_id: UserId,
+    /// The one thing it can do.
+    pub purpose: Purpose,
+    /// Unix seconds.
+    pub issued_at: i64,
+    /// Unix seconds.
+    pub expires_at: i64,
+}
+
+/// An entry of the audit log: append-only, free of secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Orders entries of one moment.
+    pub id: AuditId,
+    /// UTC.
+    pub at: OffsetDateTime,
+    /// What happened.
+    pub event: AuditEvent,
+    /// To whom; `None` when no account is concerned.
+    pub user_id: Option<UserId>,
+    /// In which session.
+    pub session_id: Option<SessionId>,
+    /// From where.
+    pub ip: Option<IpAddr>,
+    /// With what.
+    pub user_agent: Option<String>,
+    /// In which request.
+    pub request_id: Option<String>,
+}
+
+macro_rules! audit_events {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal),* $(,)?) => {
+        /// What can happen to an account.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum AuditEvent { $($(#[$doc])* $variant),* }
+
+        impl AuditEvent {
+            /// Stable and `snake_case`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// For stores; `None` for a name of a newer version.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+audit_events! {
+    /// An administrator switched the account off.
+    AccountDisabled => "account_disabled",
+    /// An administrator switched the account on again.
+    AccountEnabled => "account_enabled",
+    /// The owner deleted the account.
+    AccountDeleted => "account_deleted",
+    /// Administrator rights were given.
+    AdminGranted => "admin_granted",
+    /// Administrator rights were taken.
+    AdminRevoked => "admin_revoked",
+    /// The old address stopped a change.
+    EmailChangeCancelled => "email_change_cancelled",
+    /// A change of address was asked for.
+    EmailChangeRequested => "email_change_requested",
+    /// The new address was proven and is in use.
+    EmailChanged => "email_changed",
+    /// The mailbox was proven.
+    EmailVerified => "email_verified",
+    /// Wrong name or password.
+    LoginFailed => "login_failed",
+    /// A session was opened by password.
+    LoginSucceeded => "login_succeeded",
+    /// The owner changed the password.
+    PasswordChanged => "password_changed",
+    /// A reset mail was asked for, whether or not the address has an account.
+    PasswordResetRequested => "password_reset_requested",
+    /// A new password was set by a mailed token.
+    PasswordReset => "password_reset",
+    /// A rotated refresh token came back: the session was ended.
+    RefreshTokenReused => "refresh_token_reused",
+    /// A new account.
+    Registered => "registered",
+    /// A registration met a taken name or address.
+    RegistrationRefused => "registration_refused",
+    /// One session or several were ended.
+    SessionsEnded => "sessions_ended",
+    /// Another verification mail was asked for.
+    VerificationRequested => "verification_requested",
+}
