@@ -1,1 +1,143 @@
-//! Placeholder.
+//! Users, sessions, mails and the audit log in one `SQLite` file: the embedded default.
+//!
+//! ```
+//! use auth_store_sqlite::SqliteStore;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("app.db");
+//! let store = SqliteStore::open(path).await?;
+//! store.migrate().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! 1. `SQLite` has one writer at a time, so all writes go through one connection and wait for it in the pool, not in the file's lock.
+//!    Reads have connections of their own, which the write-ahead log keeps apart from the writer.
+//! 2. A write that has begun runs to its end, whether or not anybody still waits for the answer.
+//! 3. A write that was answered survives a power cut.
+//! 4. The file may be shared: with a host's own tables (ours begin with `auth_`) and with other processes on the same machine.
+//!
+//! # Deployment
+//! Not on a network file system: the write-ahead log needs memory that all processes share. For several machines there is the Postgres store.
+//! The file holds password hashes and addresses: give it, and the directory (`SQLite` puts `-wal` and `-shm` files beside it), to the service's user alone.
+
+mod classify;
+mod ports;
+mod schema;
+mod sql;
+mod write;
+
+use std::{fmt, path::Path, time::Duration};
+
+pub use schema::SchemaError;
+pub use sqlx;
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+/// How long a call waits for its turn, in the pool and again in the lock of the file, before it is
+/// [`Unavailable`](auth_core::ports::StoreError::Unavailable).
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Each has a thread and its own cache; more would help only with more reads at once than a machine of this kind has cores.
+const READERS: u32 = 4;
+
+/// A complete store in one `SQLite` file. Clones share its connections.
+#[derive(Clone)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens a file, or makes it. The schema is [`migrate`](Self::migrate)'s work.
+    ///
+    /// The path is always one of a file, also when it reads `:memory:` or `file:…`.
+    ///
+    /// # Errors
+    /// [`SchemaError::Open`] when the file cannot be opened as a database, [`SchemaError::Newer`] when a newer version of this library wrote it.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, SchemaError> {
+        let path =
+            std::path::absolute(path).map_err(|error| SchemaError::Open(sqlx::Error::Io(error)))?;
+        let file = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(PATIENCE)
+            .foreign_keys(true);
+        let writer = writer_options()
+            .connect_with(
+                file.clone()
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // NORMAL would sync at checkpoints only: a power cut could take back a password change or the end of a session that was answered.
+                    .synchronous(SqliteSynchronous::Full),
+            )
+            .await
+            .map_err(SchemaError::Open)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+            .connect_lazy_with(file.read_only(true));
+        let store = Self { writer, readers };
+        store.refuse_newer().await?;
+        Ok(store)
+    }
+
+    /// A database that is gone when the last clone is dropped: for tests and first steps.
+    ///
+    /// Reads and writes share one connection, because each connection to `:memory:` is a database of its own.
+    ///
+    /// # Errors
+    /// [`SchemaError::Open`] when there is no memory for it.
+    pub async fn in_memory() -> Result<Self, SchemaError> {
+        let only = writer_options()
+            .connect_with(
+                SqliteConnectOptions::new()
+                    .in_memory(true)
+                    .foreign_keys(true),
+            )
+            .await
+            .map_err(SchemaError::Open)?;
+        Ok(Self {
+            writer: only.clone(),
+            readers: only,
+        })
+    }
+
+    /// Works on pools that the host made; both may be the same one.
+    ///
+    /// They need foreign keys on (sqlx's default), a busy timeout, and the write-ahead log unless both are one pool of one connection.
+    /// The writer pool serves best with exactly one connection.
+    ///
+    /// # Security
+    /// With foreign keys off, deleting an account would leave its sessions.
+    pub const fn from_pools(writer: SqlitePool, readers: SqlitePool) -> Self {
+        Self { writer, readers }
+    }
+
+    /// Ends all connections after their current work; later calls are
+    /// [`Unavailable`](auth_core::ports::StoreError::Unavailable). The last one to close folds the write-ahead log into the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// One connection that is never retired for its age: opening a file and warming its cache is what costs, and an in-memory database would be lost.
+fn writer_options() -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}

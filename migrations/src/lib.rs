@@ -1,1 +1,38 @@
-//! Placeholder.
+//! The database schemas of auth-tower as plain data: SQL, up and down, for whatever runs it.
+//!
+//! The store crates run these themselves (`store.migrate()`); they are public for hosts that let another tool do it.
+//!
+//! A migration that was published never changes: runners keep its checksum.
+
+/// One step of a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// Rises by one with each step, from 1.
+    pub version: i64,
+    /// What the step is about.
+    pub name: &'static str,
+    /// Statements that make the step.
+    pub up: &'static str,
+    /// Statements that take it back, with the data in it.
+    pub down: &'static str,
+}
+
+/// The schema of `SQLite` 3.37 or newer, the oldest step first.
+pub const SQLITE: &[Migration] = &[Migration {
+    version: 1,
+    name: "accounts",
+    up: include_str!("../sqlite/0001_accounts.up.sql"),
+    down: include_str!("../sqlite/0001_accounts.down.sql"),
+}];
+
+#[cfg(test)]
+mod tests {
+    use super::SQLITE;
+
+    #[test]
+    fn versions_count_from_one_without_a_gap() {
+        let versions: Vec<_> = SQLITE.iter().map(|m| m.version).collect();
+        let expected: Vec<_> = (1_i64..).take(SQLITE.len()).collect();
+        assert_eq!(versions, expected);
+    }
+}

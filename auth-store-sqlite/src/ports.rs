@@ -1,0 +1,313 @@
+//! The ports of the core: each method hands a unit of work to the statements.
+
+use async_trait::async_trait;
+use auth_core::{
+    ports::{
+        AuditLog, Authenticated, ClaimedMail, Ended, MailCounts, Outbox, PasswordChange, Redeemed,
+        Rotated, Rotation, SessionStore, Store, StoreError, Swept, Unique, UserStore,
+    },
+    types::{
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
+        NewMailedToken, NewSession, PasswordHash, Purpose, Record, Session, SessionId, Throttle,
+        User, UserId,
+    },
+};
+use sqlx::{Sqlite, SqliteConnection, pool::PoolConnection};
+use time::OffsetDateTime;
+
+use crate::{
+    SqliteStore,
+    classify::classify,
+    sql::{self, audit, outbox, sessions, tokens, tokens::Begun, users},
+    write::{self, Work},
+};
+
+impl SqliteStore {
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(classify)
+    }
+
+    /// See [`write::transaction`].
+    async fn transaction<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+    {
+        write::transaction(&self.writer, work)
+            .await
+            .map_err(classify)
+    }
+
+    /// See [`write::statement`].
+    async fn statement<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+    {
+        write::statement(&self.writer, work).await.map_err(classify)
+    }
+}
+
+#[async_trait]
+impl UserStore for SqliteStore {
+    async fn register(&self, account: NewAccount, record: Record) -> Result<(), StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { users::register(c, &account, &record).await })
+        })
+        .await
+    }
+
+    async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
+        let mut reader = self.reader().await?;
+        users::account(&mut reader, key).await.map_err(classify)
+    }
+
+    async fn append(&self, record: Record) -> Result<(), StoreError> {
+        self.transaction(move |c| Box::pin(async move { sql::append(c, &record).await }))
+            .await
+    }
+
+    async fn change_password(
+        &self,
+        change: PasswordChange,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { users::change_password(c, &change, &record).await })
+        })
+        .await
+    }
+
+    async fn delete_account(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { users::delete_account(c, user, seen, &record).await })
+        })
+        .await
+    }
+
+    async fn set_disabled(
+        &self,
+        user: UserId,
+        disabled: bool,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { users::set_disabled(c, user, disabled, now, &record).await })
+        })
+        .await
+    }
+
+    async fn set_admin(
+        &self,
+        user: UserId,
+        admin: bool,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { users::set_admin(c, user, admin, now, &record).await })
+        })
+        .await
+    }
+
+    async fn issue_token(
+        &self,
+        token: NewMailedToken,
+        throttle: Throttle,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { tokens::issue(c, &token, throttle, &record).await })
+        })
+        .await
+    }
+
+    async fn begin_email_change(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        change: NewMailedToken,
+        cancel: NewMailedToken,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        let begun = self
+            .transaction(move |c| {
+                Box::pin(async move {
+                    tokens::begin_email_change(c, user, seen, &change, &cancel, &record).await
+                })
+            })
+            .await?;
+        match begun {
+            Begun::AddressTaken => Err(StoreError::Taken(Unique::Email)),
+            Begun::Done => Ok(true),
+            Begun::VersionMoved => Ok(false),
+        }
+    }
+
+    async fn pending_token(
+        &self,
+        digest: &Digest,
+        purpose: Purpose,
+        now: OffsetDateTime,
+    ) -> Result<Option<User>, StoreError> {
+        let mut reader = self.reader().await?;
+        tokens::pending(&mut reader, digest, purpose, now)
+            .await
+            .map_err(classify)
+    }
+
+    async fn redeem(
+        &self,
+        digest: &Digest,
+        user: UserId,
+        change: Change,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<Redeemed, StoreError> {
+        let digest = *digest;
+        self.transaction(move |c| {
+            Box::pin(async move { tokens::redeem(c, &digest, user, &change, now, &record).await })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SessionStore for SqliteStore {
+    async fn open_session(
+        &self,
+        session: NewSession,
+        seen: CredentialsVersion,
+        rehash: Option<PasswordHash>,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(
+                async move { sessions::open(c, &session, seen, rehash.as_ref(), &record).await },
+            )
+        })
+        .await
+    }
+
+    async fn authenticate(
+        &self,
+        session: SessionId,
+        now: OffsetDateTime,
+    ) -> Result<Option<Authenticated>, StoreError> {
+        let mut reader = self.reader().await?;
+        sessions::authenticate(&mut reader, session, now)
+            .await
+            .map_err(classify)
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
+        self.transaction(move |c| Box::pin(async move { sessions::rotate(c, &rotation).await }))
+            .await
+    }
+
+    async fn session_of_refresh(&self, digest: &Digest) -> Result<Option<Session>, StoreError> {
+        let mut reader = self.reader().await?;
+        let found = sessions::of_refresh(&mut reader, digest)
+            .await
+            .map_err(classify)?;
+        Ok(found.map(|(session, _)| session))
+    }
+
+    async fn end_sessions(
+        &self,
+        user: UserId,
+        which: Ended,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<u64, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { sessions::end(c, user, which, now, &record).await })
+        })
+        .await
+    }
+
+    async fn sessions(
+        &self,
+        user: UserId,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Session>, StoreError> {
+        let mut reader = self.reader().await?;
+        sessions::live(&mut reader, user, now)
+            .await
+            .map_err(classify)
+    }
+}
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn claim_mails(
+        &self,
+        now: OffsetDateTime,
+        lease: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<ClaimedMail>, StoreError> {
+        self.statement(move |c| Box::pin(async move { outbox::claim(c, now, lease, limit).await }))
+            .await
+    }
+
+    async fn mail_sent(&self, mail: MailId, lease: OffsetDateTime) -> Result<bool, StoreError> {
+        self.statement(move |c| Box::pin(async move { outbox::delete(c, mail, lease).await }))
+            .await
+    }
+
+    async fn mail_failed(
+        &self,
+        mail: MailId,
+        lease: OffsetDateTime,
+        retry_at: Option<OffsetDateTime>,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let reason = reason.to_owned();
+        self.statement(move |c| {
+            Box::pin(async move { outbox::fail(c, mail, lease, retry_at, &reason).await })
+        })
+        .await
+    }
+
+    async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
+        let mut reader = self.reader().await?;
+        outbox::counts(&mut reader).await.map_err(classify)
+    }
+}
+
+#[async_trait]
+impl AuditLog for SqliteStore {
+    async fn audit_entries(&self, user: UserId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let mut reader = self.reader().await?;
+        audit::entries(&mut reader, user, limit)
+            .await
+            .map_err(classify)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut reader = self.reader().await?;
+        sql::ping(&mut reader)
+            .await
+            .map_err(|error| StoreError::Unavailable(error.into()))
+    }
+
+    async fn sweep(
+        &self,
+        now: OffsetDateTime,
+        unverified_before: OffsetDateTime,
+    ) -> Result<Swept, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { sql::sweep(c, now, unverified_before).await })
+        })
+        .await
+    }
+}

@@ -1,0 +1,83 @@
+//! Every statement, by what it is about. In each file: the units of work first, then a function per statement, then rows.
+
+pub(crate) mod audit;
+pub(crate) mod outbox;
+pub(crate) mod sessions;
+pub(crate) mod tokens;
+pub(crate) mod users;
+
+use std::{error::Error, net::IpAddr};
+
+use auth_core::{ports::Swept, types::Record};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use time::{Duration, OffsetDateTime};
+
+/// Writes mails and audit entries.
+pub(crate) async fn append(connection: &mut SqliteConnection, record: &Record) -> sqlx::Result<()> {
+    for mail in &record.mails {
+        outbox::insert(connection, mail).await?;
+    }
+    audit::insert_all(connection, &record.audit).await
+}
+
+/// Deletes what time has ended.
+pub(crate) async fn sweep(
+    connection: &mut SqliteConnection,
+    now: OffsetDateTime,
+    unverified_before: OffsetDateTime,
+) -> sqlx::Result<Swept> {
+    // Accounts last: what goes with them counts as theirs, not as expired.
+    Ok(Swept {
+        sessions: sessions::delete_expired(connection, now).await?,
+        tokens: tokens::delete_expired(connection, now).await?,
+        accounts: users::delete_unverified(connection, unverified_before).await?,
+    })
+}
+
+/// Reads one of our tables: a file without them serves nobody.
+pub(crate) async fn ping(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    sqlx::query("select 1 from auth_users limit 1")
+        .fetch_optional(connection)
+        .await?;
+    Ok(())
+}
+
+fn micros(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000)).unwrap_or(i64::MAX)
+}
+
+/// The microseconds of `at` less `by`.
+fn micros_before(at: OffsetDateTime, by: Duration) -> i64 {
+    micros(at.saturating_sub(by))
+}
+
+fn moment(row: &SqliteRow, column: &'static str) -> sqlx::Result<OffsetDateTime> {
+    let micros: i64 = row.try_get(column)?;
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
+        .map_err(|error| unreadable(column, error))
+}
+
+fn text<T, E>(
+    row: &SqliteRow,
+    column: &'static str,
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> sqlx::Result<T>
+where
+    E: Error + Send + Sync + 'static,
+{
+    read(row.try_get(column)?).map_err(|error| unreadable(column, error))
+}
+
+fn ip(row: &SqliteRow, column: &'static str) -> sqlx::Result<Option<IpAddr>> {
+    row.try_get::<Option<&str>, _>(column)?
+        .map(|raw| raw.parse().map_err(|error| unreadable(column, error)))
+        .transpose()
+}
+
+/// A value that only a bug or a foreign hand can have written.
+fn unreadable(column: &'static str, error: impl Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: error.into(),
+    }
+}
