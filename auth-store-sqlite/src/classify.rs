@@ -38,9 +38,17 @@ fn taken(error: &dyn DatabaseError) -> Option<Unique> {
         .map(|(_, unique)| *unique)
 }
 
-/// Primary result codes (sqlite.org/rescode.html) that pass when the machine, or another process, is done with whatever it does.
+const BUSY: i32 = 5;
+
+/// Another connection holds a lock.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| primary_code(error) == Some(BUSY))
+}
+
+/// Result codes that pass when the machine, or another process, is done with whatever it does.
 fn is_outage(error: &dyn DatabaseError) -> bool {
-    const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
     const NOMEM: i32 = 7;
     const IOERR: i32 = 10;
@@ -48,12 +56,16 @@ fn is_outage(error: &dyn DatabaseError) -> bool {
     const CANTOPEN: i32 = 14;
     const PROTOCOL: i32 = 15;
 
-    let code = error.code().and_then(|code| code.parse::<i32>().ok());
-    // The low byte of an extended code is its primary code.
     matches!(
-        code.map(|code| code & 0xff),
+        primary_code(error),
         Some(BUSY | LOCKED | NOMEM | IOERR | FULL | CANTOPEN | PROTOCOL)
     )
+}
+
+/// The low byte of an extended result code (sqlite.org/rescode.html).
+fn primary_code(error: &dyn DatabaseError) -> Option<i32> {
+    let code = error.code()?.parse::<i32>().ok()?;
+    Some(code & 0xff)
 }
 
 #[cfg(test)]

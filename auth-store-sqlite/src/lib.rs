@@ -66,16 +66,15 @@ impl SqliteStore {
             .filename(path)
             .busy_timeout(PATIENCE)
             .foreign_keys(true);
-        let writer = writer_options()
-            .connect_with(
-                file.clone()
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    // NORMAL would sync at checkpoints only: a power cut could take back a password change or the end of a session that was answered.
-                    .synchronous(SqliteSynchronous::Full),
-            )
-            .await
-            .map_err(SchemaError::Open)?;
+        let writer = connect_writer(
+            file.clone()
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                // NORMAL would sync at checkpoints only: a power cut could take back a password change or the end of a session that was answered.
+                .synchronous(SqliteSynchronous::Full),
+        )
+        .await
+        .map_err(SchemaError::Open)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(PATIENCE)
@@ -126,6 +125,21 @@ impl SqliteStore {
     }
 }
 
+/// Connects, and tries again while another program that starts on the same new file switches it to the write-ahead log:
+/// that lock is the one for which the busy timeout does not wait.
+async fn connect_writer(options: SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    const PAUSE: Duration = Duration::from_millis(20);
+
+    let mut tries_left = PATIENCE.as_millis() / PAUSE.as_millis();
+    loop {
+        match writer_options().connect_with(options.clone()).await {
+            Err(error) if classify::is_busy(&error) && tries_left > 0 => tries_left -= 1,
+            done => return done,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// One connection that is never retired for its age: opening a file and warming its cache is what costs, and an in-memory database would be lost.
 fn writer_options() -> SqlitePoolOptions {
     SqlitePoolOptions::new()
@@ -139,5 +153,37 @@ fn writer_options() -> SqlitePoolOptions {
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SqliteStore;
+
+    /// A pragma with a typing error is silent, so what the options promise is read back.
+    #[tokio::test]
+    async fn the_connections_are_what_the_options_say() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path().join("auth.db"))
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+
+        let promises: (String, i64, i64, i64) = sqlx::query_as(
+            "select journal_mode, synchronous, foreign_keys, timeout
+             from pragma_journal_mode, pragma_synchronous, pragma_foreign_keys, pragma_busy_timeout",
+        )
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+        const FULL: i64 = 2;
+        assert_eq!(promises, ("wal".to_owned(), FULL, 1, 5000));
+        assert_eq!(store.writer.options().get_max_connections(), 1);
+
+        let refused = sqlx::query("delete from auth_users")
+            .execute(&store.readers)
+            .await
+            .unwrap_err();
+        assert!(refused.to_string().contains("readonly"), "{refused}");
     }
 }

@@ -206,19 +206,6 @@ async fn a_path_is_always_a_file() {
 }
 
 #[tokio::test]
-async fn an_acknowledged_write_is_synced_and_readers_cannot_write() {
-    // What the options promise, read back from the files: a typing error in a pragma is silent in SQLite.
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("auth.db");
-    SqliteStore::open(&path).await.unwrap();
-    let mode: String = sqlx::query_scalar("pragma journal_mode")
-        .fetch_one(&mut raw(&path).await)
-        .await
-        .unwrap();
-    assert_eq!(mode, "wal");
-}
-
-#[tokio::test]
 async fn a_closed_store_is_unavailable() {
     let store = SqliteStore::in_memory().await.unwrap();
     store.migrate().await.unwrap();
