@@ -1,5 +1,6 @@
 //! Accounts, sessions and mailed tokens without a framework.
 
+pub mod adapters;
 mod error;
 pub mod ports;
 pub mod types;
