@@ -5,6 +5,7 @@ mod sessions;
 mod users;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -265,7 +266,7 @@ impl AuditLog for MemoryStore {
             .filter(|entry| entry.user_id == Some(user))
             .cloned()
             .collect();
-        entries.sort_by(|a, b| (b.at, b.id).cmp(&(a.at, a.id)));
+        entries.sort_by_key(|entry| Reverse((entry.at, entry.id)));
         entries.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(entries)
     }

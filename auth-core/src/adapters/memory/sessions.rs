@@ -1,3 +1,5 @@
+use std::cmp::Reverse;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
@@ -157,7 +159,7 @@ impl SessionStore for MemoryStore {
             .filter(|session| session.user_id == user && is_live(session, now))
             .cloned()
             .collect();
-        sessions.sort_by(|a, b| (b.created_at, b.id).cmp(&(a.created_at, a.id)));
+        sessions.sort_by_key(|session| Reverse((session.created_at, session.id)));
         Ok(sessions)
     }
 }

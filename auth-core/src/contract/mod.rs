@@ -1,0 +1,111 @@
+//! What any store must do, as suites that a host runs over its own.
+//!
+//! Each behaviour is a function over two handles on one fresh, empty set of data. [`store_contract!`](crate::store_contract) makes a test of each:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use auth_core::{adapters::MemoryStore, contract::Stores};
+//!
+//! async fn stores() -> Stores {
+//!     let store = MemoryStore::default();
+//!     Stores { first: Arc::new(store.clone()), second: Arc::new(store) }
+//! }
+//!
+//! auth_core::store_contract!(stores);
+//! # fn main() {}
+//! ```
+//!
+//! The macro belongs into a module or file of its own in the tests of a crate that has `tokio` with its features `macros` and `rt-multi-thread`.
+//!
+//! # Panics
+//! Every function here panics when the store does not behave: that is the failed test.
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used
+)] // test code: an assertion is what it is for
+
+pub mod fixtures;
+pub mod users;
+
+use std::{fmt, sync::Arc};
+
+use crate::ports::Store;
+
+/// Two handles on one fresh, empty set of data: two pools on one database, or clones of a store in memory.
+#[derive(Clone)]
+pub struct Stores {
+    /// A handle.
+    pub first: Arc<dyn Store>,
+    /// Another one, as a second replica has it.
+    pub second: Arc<dyn Store>,
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
+}
+
+/// Makes a `#[tokio::test]` of each behaviour; the argument is an async function or closure without parameters that returns
+/// [`Stores`](crate::contract::Stores) on fresh, empty data.
+#[macro_export]
+macro_rules! store_contract {
+    ($make:expr) => {
+        $crate::store_contract!(@suite $make, users:
+            a_registration_writes_all_of_its_rows
+            an_account_needs_no_password_session_or_token
+            every_field_of_an_account_survives
+            a_taken_username_writes_nothing
+            a_taken_address_writes_nothing
+            an_unverified_address_is_taken_too
+            of_registrations_of_one_username_at_once_one_wins
+            of_registrations_of_one_address_at_once_one_wins
+            an_account_is_found_by_id_username_and_address
+            an_appended_record_is_written
+            a_changed_password_ends_what_the_old_one_opened
+            a_stale_version_changes_no_password
+            a_password_is_not_changed_from_a_session_that_is_gone
+            of_password_changes_at_once_one_is_made
+            a_deleted_account_takes_everything_but_the_audit_log
+            a_stale_version_deletes_nothing
+            a_disabled_account_opens_nothing
+            an_account_can_be_enabled_again
+            a_status_is_set_once
+            administrator_rights_are_given_and_taken);
+    };
+    (@suite $make:expr, $suite:ident: $($behaviour:ident)*) => {
+        mod $suite {
+            #[allow(unused_imports)] // a closure may need nothing
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $behaviour() {
+                    $crate::contract::$suite::$behaviour(($make)().await).await;
+                }
+            )*
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_behaviour_has_its_test() {
+        let (list, _) = include_str!("mod.rs")
+            .split_once("@suite $make:expr")
+            .unwrap();
+        for suite in [include_str!("users.rs")] {
+            for rest in suite.split("\npub async fn ").skip(1) {
+                let (name, _) = rest.split_once('(').unwrap();
+                assert!(
+                    list.split_whitespace()
+                        .any(|word| word.trim_end_matches(");") == name),
+                    "{name} is missing in store_contract!"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The store in memory passes the suites of every store.
+
+use std::sync::Arc;
+
+use auth_core::{adapters::MemoryStore, contract::Stores};
+
+async fn stores() -> Stores {
+    let store = MemoryStore::default();
+    Stores {
+        first: Arc::new(store.clone()),
+        second: Arc::new(store),
+    }
+}
+
+auth_core::store_contract!(stores);
