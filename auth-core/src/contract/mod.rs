@@ -27,6 +27,7 @@
 )] // test code: an assertion is what it is for
 
 pub mod fixtures;
+pub mod sessions;
 pub mod users;
 
 use std::{fmt, sync::Arc};
@@ -53,6 +54,30 @@ impl fmt::Debug for Stores {
 #[macro_export]
 macro_rules! store_contract {
     ($make:expr) => {
+        $crate::store_contract!(@suite $make, sessions:
+            an_opened_session_is_live_everywhere
+            every_field_of_a_session_survives
+            a_stale_version_opens_no_session
+            a_rehash_leaves_the_version
+            an_idle_session_expires
+            an_unused_token_gets_its_replacement
+            a_session_never_outlives_its_absolute_end
+            a_used_token_gets_another_replacement_within_its_grace
+            a_later_token_has_its_own_grace
+            parallel_rotations_of_one_token_are_all_issued
+            a_replay_after_the_grace_ends_the_session
+            the_grace_counts_from_the_first_use
+            a_retired_token_is_a_replay_at_once
+            any_replacement_retires_its_predecessor
+            an_older_ancestor_ends_the_session
+            a_replay_leaves_the_other_sessions
+            parallel_replays_are_recorded_once
+            an_unknown_refresh_token_is_unknown
+            a_session_is_found_by_any_of_its_refresh_tokens
+            sessions_end_as_they_were_chosen
+            only_live_sessions_are_counted_when_they_end
+            sessions_are_listed_newest_first
+            a_login_that_races_a_password_change_leaves_no_session);
         $crate::store_contract!(@suite $make, users:
             a_registration_writes_all_of_its_rows
             an_account_needs_no_password_session_or_token
@@ -97,7 +122,7 @@ mod tests {
         let (list, _) = include_str!("mod.rs")
             .split_once("@suite $make:expr")
             .unwrap();
-        for suite in [include_str!("users.rs")] {
+        for suite in [include_str!("sessions.rs"), include_str!("users.rs")] {
             for rest in suite.split("\npub async fn ").skip(1) {
                 let (name, _) = rest.split_once('(').unwrap();
                 assert!(
