@@ -28,6 +28,7 @@
 
 pub mod fixtures;
 pub mod sessions;
+pub mod tokens;
 pub mod users;
 
 use std::{fmt, sync::Arc};
@@ -78,6 +79,36 @@ macro_rules! store_contract {
             only_live_sessions_are_counted_when_they_end
             sessions_are_listed_newest_first
             a_login_that_races_a_password_change_leaves_no_session);
+        $crate::store_contract!(@suite $make, tokens:
+            an_issued_token_is_pending_and_mailed
+            the_gap_between_two_mails_is_kept
+            the_hourly_cap_is_kept
+            a_throttle_concerns_one_purpose_of_one_user
+            used_and_killed_tokens_count_for_the_throttle
+            the_token_of_a_registration_counts_for_the_throttle
+            of_tokens_asked_for_at_once_one_is_issued
+            a_user_who_is_gone_gets_no_token
+            a_change_of_address_begins_with_two_tokens
+            a_newer_change_of_address_replaces_the_older
+            a_refused_change_of_address_writes_nothing
+            a_look_at_a_token_does_not_use_it
+            a_token_does_one_thing_for_one_user
+            an_expired_token_changes_nothing
+            a_verification_counts_the_address_as_verified
+            a_redeemed_token_is_recorded_once
+            a_used_verification_already_holds
+            a_reset_replaces_everything_that_opens_the_account
+            a_reset_sets_a_first_password
+            a_used_reset_token_is_refused
+            a_changed_address_replaces_the_old_one
+            an_address_may_change_in_case_only
+            a_token_for_an_address_taken_meanwhile_stays_unused
+            a_cancelled_change_of_address_is_dropped
+            an_older_cancel_token_stops_a_newer_change
+            a_killed_token_is_refused
+            a_token_about_a_former_address_is_refused
+            of_redemptions_at_once_one_is_done
+            of_changes_to_one_address_at_once_one_is_done);
         $crate::store_contract!(@suite $make, users:
             a_registration_writes_all_of_its_rows
             an_account_needs_no_password_session_or_token
@@ -122,7 +153,11 @@ mod tests {
         let (list, _) = include_str!("mod.rs")
             .split_once("@suite $make:expr")
             .unwrap();
-        for suite in [include_str!("sessions.rs"), include_str!("users.rs")] {
+        for suite in [
+            include_str!("sessions.rs"),
+            include_str!("tokens.rs"),
+            include_str!("users.rs"),
+        ] {
             for rest in suite.split("\npub async fn ").skip(1) {
                 let (name, _) = rest.split_once('(').unwrap();
                 assert!(
