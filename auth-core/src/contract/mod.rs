@@ -26,8 +26,11 @@
     clippy::unwrap_used
 )] // test code: an assertion is what it is for
 
+pub mod audit;
 pub mod fixtures;
+pub mod outbox;
 pub mod sessions;
+pub mod store;
 pub mod tokens;
 pub mod users;
 
@@ -55,6 +58,21 @@ impl fmt::Debug for Stores {
 #[macro_export]
 macro_rules! store_contract {
     ($make:expr) => {
+        $crate::store_contract!(@suite $make, audit:
+            every_field_of_an_entry_survives
+            the_newest_entries_come_first
+            entries_are_shown_with_their_user);
+        $crate::store_contract!(@suite $make, outbox:
+            the_oldest_mails_are_claimed_first
+            every_letter_survives
+            a_claimed_mail_is_held_until_its_lease_ends
+            a_lost_claim_marks_nothing
+            an_unclaimed_mail_cannot_be_marked
+            a_lease_finer_than_a_microsecond_names_its_claim
+            a_sent_mail_is_deleted
+            a_failed_mail_is_due_again_at_its_time
+            a_dead_letter_is_counted_and_never_claimed
+            parallel_claims_never_overlap);
         $crate::store_contract!(@suite $make, sessions:
             an_opened_session_is_live_everywhere
             every_field_of_a_session_survives
@@ -79,6 +97,11 @@ macro_rules! store_contract {
             only_live_sessions_are_counted_when_they_end
             sessions_are_listed_newest_first
             a_login_that_races_a_password_change_leaves_no_session);
+        $crate::store_contract!(@suite $make, store:
+            a_ping_is_answered
+            expired_sessions_are_swept
+            mailed_tokens_are_swept_once_the_throttle_is_done_with_them
+            accounts_that_were_never_verified_are_swept);
         $crate::store_contract!(@suite $make, tokens:
             an_issued_token_is_pending_and_mailed
             the_gap_between_two_mails_is_kept
@@ -154,7 +177,10 @@ mod tests {
             .split_once("@suite $make:expr")
             .unwrap();
         for suite in [
+            include_str!("audit.rs"),
+            include_str!("outbox.rs"),
             include_str!("sessions.rs"),
+            include_str!("store.rs"),
             include_str!("tokens.rs"),
             include_str!("users.rs"),
         ] {
