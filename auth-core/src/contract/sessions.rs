@@ -197,8 +197,8 @@ pub async fn an_unused_token_gets_its_replacement(stores: Stores) {
         };
         assert_eq!(issued.session, want);
         super::fixtures::assert_same_user(&issued.user, &ada);
-        let stored = stores.second.authenticate(opened.id, now).await.unwrap();
-        assert_eq!(stored.unwrap().session, want);
+        let fetched = stores.second.authenticate(opened.id, now).await.unwrap();
+        assert_eq!(fetched.unwrap().session, want);
     }
     assert_eq!(events(&*stores.first, &ada).await, []);
 }

@@ -37,10 +37,10 @@ pub async fn a_registration_writes_all_of_its_rows(stores: Stores) {
         .unwrap();
 
     let store = &*stores.second;
-    let stored = found(store, &ada).await;
-    assert_same_user(&stored.user, &ada);
-    assert_eq!(stored.version, CredentialsVersion::FIRST);
-    assert_eq!(stored.password.unwrap().as_str(), hash("first").as_str());
+    let fetched = found(store, &ada).await;
+    assert_same_user(&fetched.user, &ada);
+    assert_eq!(fetched.version, CredentialsVersion::FIRST);
+    assert_eq!(fetched.password.unwrap().as_str(), hash("first").as_str());
     assert!(is_live(store, &opened, at(1)).await);
     assert_eq!(
         store
@@ -70,9 +70,9 @@ pub async fn an_account_needs_no_password_session_or_token(stores: Stores) {
         .await
         .unwrap();
 
-    let stored = found(&*stores.second, &ada).await;
-    assert_same_user(&stored.user, &ada);
-    assert!(stored.password.is_none());
+    let fetched = found(&*stores.second, &ada).await;
+    assert_same_user(&fetched.user, &ada);
+    assert!(fetched.password.is_none());
     assert!(
         stores
             .second
@@ -104,9 +104,9 @@ pub async fn every_field_of_an_account_survives(stores: Stores) {
     };
     stores.first.register(new, Record::default()).await.unwrap();
 
-    let stored = found(&*stores.second, &ada).await;
-    assert_same_user(&stored.user, &ada);
-    assert_eq!(stored.password.unwrap().as_str(), password);
+    let fetched = found(&*stores.second, &ada).await;
+    assert_same_user(&fetched.user, &ada);
+    assert_eq!(fetched.password.unwrap().as_str(), password);
 }
 
 /// Nothing of a refused registration is seen by anybody.
@@ -242,8 +242,8 @@ pub async fn an_account_is_found_by_id_username_and_address(stores: Stores) {
         AccountKey::Username(Username::parse("aDA_l").unwrap()),
         AccountKey::Email(Email::parse("ADA_L@EXAMPLE.org").unwrap()),
     ] {
-        let stored = store.account(&key).await.unwrap();
-        assert_same_user(&stored.expect("it is found").user, &ada);
+        let fetched = store.account(&key).await.unwrap();
+        assert_same_user(&fetched.expect("it is found").user, &ada);
     }
     for key in [
         AccountKey::Id(user("eve").id),
