@@ -1,5 +1,8 @@
 //! Accounts, sessions and mailed tokens without a framework.
 
+pub mod adapters;
+#[cfg(feature = "testing")]
+pub mod contract;
 mod error;
 pub mod ports;
 pub mod types;
