@@ -109,7 +109,7 @@ impl SqliteStore {
     /// Works on pools that the host made; both may be the same one.
     ///
     /// They need foreign keys on (sqlx's default), a busy timeout, and the write-ahead log unless both are one pool of one connection.
-    /// The writer pool serves best with exactly one connection.
+    /// The writer pool serves best with exactly one connection. A schema that is too new is refused by [`migrate`](Self::migrate) only.
     ///
     /// # Security
     /// With foreign keys off, deleting an account would leave its sessions.
@@ -176,8 +176,8 @@ mod tests {
         .fetch_one(&store.writer)
         .await
         .unwrap();
-        const FULL: i64 = 2;
-        assert_eq!(promises, ("wal".to_owned(), FULL, 1, 5000));
+        // 2 is FULL.
+        assert_eq!(promises, ("wal".to_owned(), 2, 1, 5000));
         assert_eq!(store.writer.options().get_max_connections(), 1);
 
         let refused = sqlx::query("delete from auth_users")

@@ -1,11 +1,19 @@
 //! The schema goes up, down and up again, and what shares its file gets along.
+#![allow(clippy::unwrap_used)] // test code: what cannot go on has failed
 
 use std::path::Path;
 
-use auth_core::ports::{Store, StoreError};
+use auth_core::{
+    ports::{OsRandom, Outbox, Store, StoreError, UserStore},
+    time::OffsetDateTime,
+    types::{Email, Letter, MailId, QueuedMail, Record},
+};
 use auth_store_sqlite::{
     SchemaError, SqliteStore,
-    sqlx::{self, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions},
+    sqlx::{
+        self, Connection, Row, SqliteConnection,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+    },
 };
 
 async fn raw(path: &Path) -> SqliteConnection {
@@ -162,6 +170,48 @@ async fn a_host_keeps_its_own_tables_and_migrations_in_the_same_file() {
         .await
         .unwrap();
     assert_eq!(row.get::<i64, _>(0), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_may_bring_one_pool_of_many_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = SqlitePoolOptions::new()
+        .max_connections(5)
+        .connect_with(
+            SqliteConnectOptions::new()
+                .filename(directory.path().join("app.db"))
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal),
+        )
+        .await
+        .unwrap();
+    let store = SqliteStore::from_pools(pool.clone(), pool);
+    store.migrate().await.unwrap();
+
+    let writes: Vec<_> = (0..50)
+        .map(|_| {
+            let store = store.clone();
+            let mail = QueuedMail {
+                id: MailId::generate(OffsetDateTime::UNIX_EPOCH, &OsRandom),
+                user_id: None,
+                to: Email::parse("ada@example.org").unwrap(),
+                locale: "en".to_owned(),
+                letter: Letter::AccountDeleted {
+                    username: "ada".to_owned(),
+                },
+                created_at: OffsetDateTime::UNIX_EPOCH,
+            };
+            let record = Record {
+                mails: vec![mail],
+                audit: Vec::new(),
+            };
+            tokio::spawn(async move { store.append(record).await })
+        })
+        .collect();
+    for write in writes {
+        write.await.unwrap().unwrap();
+    }
+    assert_eq!(store.mail_counts().await.unwrap().queued, 50);
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ create table auth_outbox (
 ) strict, without rowid;
 
 create index auth_outbox_user on auth_outbox (user_id);
-create index auth_outbox_due on auth_outbox (due_at);
+create index auth_outbox_queue on auth_outbox (created_at) where due_at is not null;
 
 -- What happened, for ever: entries outlive their accounts, so nothing is referenced. Nobody deletes rows; retention is the operator's decision,
 -- who drops the trigger first.

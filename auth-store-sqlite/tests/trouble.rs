@@ -1,0 +1,158 @@
+//! A locked file, a missing table, a row that nobody can read.
+#![allow(clippy::unwrap_used)] // test code: what cannot go on has failed
+
+use std::{path::Path, time::Duration as StdDuration};
+
+use auth_core::{
+    ports::{AuditLog, OsRandom, Outbox, StoreError, UserStore},
+    time::{Duration, OffsetDateTime},
+    types::{
+        AccountKey, AuditEntry, AuditEvent, AuditId, Email, Letter, MailId, QueuedMail, Record,
+        UserId,
+    },
+};
+use auth_store_sqlite::{
+    SqliteStore,
+    sqlx::{
+        self, Connection, SqliteConnection,
+        sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+    },
+};
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+async fn migrated(path: &Path) -> SqliteStore {
+    let store = SqliteStore::open(path).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+async fn raw(path: &Path) -> SqliteConnection {
+    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path))
+        .await
+        .unwrap()
+}
+
+fn entry(user: UserId) -> AuditEntry {
+    AuditEntry {
+        id: AuditId::generate(NOW, &OsRandom),
+        at: NOW,
+        event: AuditEvent::LoginFailed,
+        user_id: Some(user),
+        session_id: None,
+        ip: None,
+        user_agent: None,
+        request_id: None,
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_locks_is_unavailable_and_then_works_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth.db");
+    migrated(&path).await;
+    let pool = SqlitePoolOptions::new().connect_lazy_with(
+        SqliteConnectOptions::new()
+            .filename(&path)
+            .busy_timeout(StdDuration::from_millis(1)),
+    );
+    let store = SqliteStore::from_pools(pool.clone(), pool);
+    let user = UserId::generate(NOW, &OsRandom);
+    let record = Record {
+        mails: Vec::new(),
+        audit: vec![entry(user)],
+    };
+
+    let mut other = raw(&path).await;
+    let lock = other.begin_with("begin immediate").await.unwrap();
+    for _ in 0..3 {
+        let refused = store.append(record.clone()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+        let refused = store.claim_mails(NOW, NOW, 1).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+        // Readers do not wait for writers.
+        assert!(store.audit_entries(user, 1).await.unwrap().is_empty());
+    }
+    lock.rollback().await.unwrap();
+
+    store.append(record).await.unwrap();
+    assert_eq!(store.audit_entries(user, 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_database_without_our_tables_is_a_bug_and_keeps_its_cause() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let key = AccountKey::Id(UserId::generate(NOW, &OsRandom));
+    let StoreError::Backend(cause) = store.account(&key).await.unwrap_err() else {
+        panic!("it should be the bug that it is");
+    };
+    assert!(cause.is::<sqlx::Error>());
+    assert!(cause.to_string().contains("auth_users"), "{cause}");
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth.db");
+    let store = migrated(&path).await;
+    let user = UserId::generate(NOW, &OsRandom);
+    let mail = |seconds| QueuedMail {
+        id: MailId::generate(NOW, &OsRandom),
+        user_id: None,
+        to: Email::parse("ada@example.org").unwrap(),
+        locale: "en".to_owned(),
+        letter: Letter::AccountDeleted {
+            username: "ada".to_owned(),
+        },
+        created_at: NOW + Duration::seconds(seconds),
+    };
+    let (of_a_newer_version, ours) = (mail(0), mail(1));
+    let record = Record {
+        mails: vec![of_a_newer_version.clone(), ours.clone()],
+        audit: vec![entry(user)],
+    };
+    store.append(record).await.unwrap();
+    let mut connection = raw(&path).await;
+    sqlx::query("update auth_outbox set letter = '{\"template\":\"postcard\"}' where id = ?1")
+        .bind(of_a_newer_version.id.as_uuid())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::query(
+        "insert into auth_audit_log (id, at, event, user_id) values (zeroblob(16), 1, 'teleported', ?1)",
+    )
+    .bind(user.as_uuid())
+    .execute(&mut connection)
+    .await
+    .unwrap();
+
+    let now = NOW + Duration::MINUTE;
+    let claims = store.claim_mails(now, now + Duration::MINUTE, 10).await;
+    let claimed: Vec<_> = claims.unwrap().iter().map(|claim| claim.mail.id).collect();
+    assert_eq!(claimed, [ours.id]);
+    assert_eq!(store.mail_counts().await.unwrap().queued, 2);
+    assert_eq!(store.audit_entries(user, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_mail_for_an_account_that_is_gone_is_dropped_without_an_error() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    store.migrate().await.unwrap();
+    let gone = UserId::generate(NOW, &OsRandom);
+    let record = Record {
+        mails: vec![QueuedMail {
+            id: MailId::generate(NOW, &OsRandom),
+            user_id: Some(gone),
+            to: Email::parse("ada@example.org").unwrap(),
+            locale: "en".to_owned(),
+            letter: Letter::PasswordChanged {
+                username: "ada".to_owned(),
+            },
+            created_at: NOW,
+        }],
+        audit: vec![entry(gone)],
+    };
+    store.append(record).await.unwrap();
+    assert_eq!(store.mail_counts().await.unwrap().queued, 0);
+    assert_eq!(store.audit_entries(gone, 9).await.unwrap().len(), 1);
+}
