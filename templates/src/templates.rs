@@ -1,0 +1,305 @@
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use fluent_bundle::{FluentArgs, FluentValue};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter,
+};
+
+use crate::error::TextError;
+use crate::files::{self, Files};
+use crate::plain;
+use crate::texts::Texts;
+use crate::{Mail, TemplateError};
+
+/// A service name for trial renderings.
+const SAMPLE_SERVICE: &str = "Example";
+
+/// All mail templates in all languages, proved to render.
+///
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Templates {
+    env: Arc<Environment<'static>>,
+    texts: Arc<Texts>,
+}
+
+/// A mail that is ready to be sent.
+///
+/// `Debug` prints the subject only, because the parts hold a link with a one-time token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// One line without user text.
+    pub subject: String,
+    /// The HTML part, a whole document.
+    pub html: String,
+    /// The plain text part.
+    pub text: String,
+}
+
+/// The trial rendering of one mail in one language.
+#[derive(Debug)]
+pub struct Check {
+    /// Name of the mail, as by [`Mail::name`].
+    pub name: &'static str,
+    /// Name of the language.
+    pub locale: String,
+    /// What is wrong, if anything.
+    pub result: Result<(), TemplateError>,
+}
+
+impl Templates {
+    /// The built-in templates.
+    ///
+    /// # Errors
+    /// None in a released version: the same checks run as for overrides.
+    pub fn builtin() -> Result<Self, TemplateError> {
+        Self::load(files::builtin())
+    }
+
+    /// The built-in templates, with the files of `folder` in place of those of the same path.
+    ///
+    /// # Errors
+    /// [`TemplateError`] names the file that cannot be read or parsed, or the template and language that
+    /// cannot be rendered. [`TemplateError::UnknownFile`] stands for a template that would override
+    /// nothing.
+    ///
+    /// # Security
+    /// Templates are trusted: they can turn the escaping off. Keep the folder out of users' reach.
+    pub fn with_overrides(folder: &Path) -> Result<Self, TemplateError> {
+        Self::load(files::with_overrides(folder)?)
+    }
+
+    /// Names of the supported languages, such as `en`, which comes first.
+    pub fn locales(&self) -> &[String] {
+        self.texts.names()
+    }
+
+    /// The supported language that fits an `Accept-Language` header best, `en` when none does.
+    ///
+    /// Takes anything: malformed parts are skipped, and only the start of a huge value is read.
+    pub fn negotiate(&self, accept_language: &str) -> String {
+        self.texts.negotiate(accept_language).to_owned()
+    }
+
+    /// Makes subject and parts of a mail. An unsupported `locale` is read as `en`.
+    ///
+    /// # Errors
+    /// [`TemplateError::Render`], [`TemplateError::Message`] or [`TemplateError::MissingMessage`] if a
+    /// template depends on values in such a way that its trial rendering did not show the fault. The
+    /// built-in ones do not.
+    pub fn render(
+        &self,
+        locale: &str,
+        service_name: &str,
+        mail: &Mail,
+    ) -> Result<Rendered, TemplateError> {
+        let language = self.texts.position(locale);
+        let locale = self
+            .texts
+            .names()
+            .get(language)
+            .map_or("en", String::as_str);
+        let name = mail.name();
+
+        let mut variables = BTreeMap::new();
+        variables.insert(
+            "service_name".to_owned(),
+            plain::single_line(service_name).into(),
+        );
+
+        // The subject sees the service name only, so that no user text gets into a header.
+        let subject_id = format!("{}-subject", name.replace('_', "-"));
+        let subject = self
+            .texts
+            .format(language, &subject_id, &fluent_args(&variables))
+            .map_err(|error| error.in_template(&format!("the subject of {name}"), locale))?;
+        let subject = plain::single_line(&subject.replace('\n', " "));
+
+        fields(mail, &mut variables)
+            .map_err(|source| render_error(source, &format!("mail/{name}"), locale))?;
+        let mut context = variables.clone();
+        context.insert(
+            "direction".to_owned(),
+            self.texts.direction(language).into(),
+        );
+        context.insert("locale".to_owned(), locale.into());
+        context.insert("subject".to_owned(), subject.as_str().into());
+        context.insert("t".to_owned(), self.text_function(language, variables));
+        let context = Value::from(context);
+
+        let part = |extension: &str| {
+            let template = format!("mail/{name}.{extension}");
+            self.env
+                .get_template(&template)
+                .and_then(|it| it.render(context.clone()))
+                .map_err(|source| render_error(source, &template, locale))
+        };
+        Ok(Rendered {
+            html: part("html")?,
+            text: plain::tidy(&part("txt")?),
+            subject,
+        })
+    }
+
+    /// Renders every mail in every language, from [`Mail::samples`].
+    pub fn check(&self) -> Vec<Check> {
+        let samples = Mail::samples();
+        let mut checks = Vec::with_capacity(self.locales().len() * samples.len());
+        for locale in self.locales() {
+            for mail in &samples {
+                checks.push(Check {
+                    name: mail.name(),
+                    locale: locale.clone(),
+                    result: self.render(locale, SAMPLE_SERVICE, mail).map(drop),
+                });
+            }
+        }
+        checks
+    }
+
+    fn load(files: Files) -> Result<Self, TemplateError> {
+        let texts = Arc::new(Texts::load(files.messages)?);
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_formatter(format_value);
+        env.add_filter("wrap", plain::wrap);
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
+        env.set_syntax(syntax.map_err(|source| syntax_error("mail", source))?);
+        for file in files.templates {
+            env.add_template_owned(file.path.clone(), file.text)
+                .map_err(|source| syntax_error(&file.path, source))?;
+        }
+        let templates = Self {
+            env: Arc::new(env),
+            texts,
+        };
+        templates
+            .check()
+            .into_iter()
+            .try_for_each(|check| check.result)?;
+        Ok(templates)
+    }
+
+    /// `t("id")` and `t("id", name=value)`: a message, with the fields of the mail and the given values.
+    fn text_function(&self, language: usize, variables: BTreeMap<String, Value>) -> Value {
+        let texts = Arc::clone(&self.texts);
+        Value::from_function(move |id: &str, extra: Kwargs| {
+            let mut all = variables.clone();
+            for name in extra.args() {
+                let value: Value = extra.get(name)?;
+                if value.is_undefined() {
+                    return Err(ErrorKind::UndefinedError.into());
+                }
+                all.insert(name.to_owned(), value);
+            }
+            texts
+                .format(language, id, &fluent_args(&all))
+                .map_err(|error| {
+                    minijinja::Error::new(ErrorKind::InvalidOperation, "no text").with_source(error)
+                })
+        })
+    }
+}
+
+impl fmt::Debug for Templates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Templates")
+            .field("locales", &self.locales())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Rendered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rendered")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Adds the fields of the mail. All text goes through one place, so no field can miss the cleaning.
+fn fields(mail: &Mail, into: &mut BTreeMap<String, Value>) -> Result<(), minijinja::Error> {
+    let fields = Value::from(Serde(mail));
+    for key in fields.try_iter()? {
+        let value = fields.get_item(&key)?;
+        let value = match value.as_str() {
+            Some(text) => plain::single_line(text).into(),
+            None => value,
+        };
+        into.insert(key.to_string(), value);
+    }
+    Ok(())
+}
+
+fn fluent_args(variables: &BTreeMap<String, Value>) -> FluentArgs<'_> {
+    variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), fluent_value(value)))
+        .collect()
+}
+
+fn fluent_value(value: &Value) -> FluentValue<'_> {
+    if let Some(text) = value.as_str() {
+        return text.into();
+    }
+    match f64::try_from(value.clone()) {
+        Ok(number) if value.is_number() => number.into(),
+        _ => value.to_string().into(),
+    }
+}
+
+/// Escapes as minijinja does, but leaves slashes alone: mail scanners look for `https://` in the source.
+fn format_value(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    let text = match (state.auto_escape(), value.as_str()) {
+        (AutoEscape::Html, Some(text)) if !value.is_safe() => text,
+        _ => return escape_formatter(out, state, value),
+    };
+    for c in text.chars() {
+        match c {
+            '&' => out.write_str("&amp;")?,
+            '<' => out.write_str("&lt;")?,
+            '>' => out.write_str("&gt;")?,
+            '"' => out.write_str("&quot;")?,
+            '\'' => out.write_str("&#39;")?,
+            _ => out.write_char(c)?,
+        }
+    }
+    Ok(())
+}
+
+fn syntax_error(file: &str, source: minijinja::Error) -> TemplateError {
+    TemplateError::Syntax {
+        file: file.to_owned(),
+        line: source.line(),
+        source: source.into(),
+    }
+}
+
+/// A fault of a message comes wrapped by the template that asked for it.
+fn render_error(source: minijinja::Error, template: &str, locale: &str) -> TemplateError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&source);
+    while let Some(error) = cause {
+        if let Some(text) = error.downcast_ref::<TextError>() {
+            return text.clone().in_template(template, locale);
+        }
+        cause = error.source();
+    }
+    TemplateError::Render {
+        template: template.to_owned(),
+        locale: locale.to_owned(),
+        source: source.into(),
+    }
+}
