@@ -21,16 +21,16 @@ footer = You receive this message because this address was used at { $service_na
 ## welcome
 
 welcome-subject = Welcome to { $service_name }
-welcome-preheader = Please confirm your e-mail address.
-welcome-body = Thank you for registering at { $service_name }. Please confirm that this e-mail address is yours.
+welcome-preheader = Please confirm your email address.
+welcome-body = Thank you for registering at { $service_name }. Please confirm that this email address is yours.
 welcome-action = Confirm address
 welcome-note = If you did not register, you can ignore this message.
 
 ## verify_email
 
-verify-email-subject = Confirm your e-mail address for { $service_name }
+verify-email-subject = Confirm your email address for { $service_name }
 verify-email-preheader = One click and your address is confirmed.
-verify-email-body = Please confirm that this e-mail address belongs to your account at { $service_name }.
+verify-email-body = Please confirm that this email address belongs to your account at { $service_name }.
 verify-email-action = Confirm address
 verify-email-note = If you did not register, you can ignore this message.
 
@@ -51,17 +51,17 @@ password-changed-warning = If it was not you, reset your password at once: someb
 
 ## email_change_verify
 
-email-change-verify-subject = Confirm your new e-mail address for { $service_name }
+email-change-verify-subject = Confirm your new email address for { $service_name }
 email-change-verify-preheader = The new address takes effect when you confirm it.
-email-change-verify-body = You asked to use this e-mail address for your account at { $service_name }. It takes effect when you confirm it.
+email-change-verify-body = You asked to use this email address for your account at { $service_name }. It takes effect when you confirm it.
 email-change-verify-action = Confirm new address
 email-change-verify-note = If you did not ask for this, ignore this message: the account keeps its old address.
 
 ## email_change_notice
 
-email-change-notice-subject = Your { $service_name } e-mail address is about to change
+email-change-notice-subject = Your { $service_name } email address is about to change
 email-change-notice-preheader = If it was not you, cancel the change.
-email-change-notice-body = Somebody, hopefully you, asked to change the e-mail address of your account at { $service_name } to:
+email-change-notice-body = Somebody, hopefully you, asked to change the email address of your account at { $service_name } to:
 email-change-notice-explain = If it was you, there is nothing to do here. If it was not you, cancel the change and then reset your password.
 email-change-notice-action = Cancel the change
 
@@ -76,6 +76,6 @@ account-deleted-note = If you did not ask for this, please contact { $service_na
 
 account-exists-subject = You already have an account at { $service_name }
 account-exists-preheader = Somebody tried to register with your address.
-account-exists-body = Somebody, perhaps you, tried to register at { $service_name } with this e-mail address. It already has an account, so no new one was made. If you forgot your password, you can choose a new one.
+account-exists-body = Somebody, perhaps you, tried to register at { $service_name } with this email address. It already has an account, so no new one was made. If you forgot your password, you can choose a new one.
 account-exists-action = Choose a new password
 account-exists-note = If it was not you, ignore this message: your account and your password stay as they are.
