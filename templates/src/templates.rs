@@ -303,3 +303,375 @@ fn render_error(source: minijinja::Error, template: &str, locale: &str) -> Templ
         source: source.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKER: &str = "MARKER";
+
+    /// What a user or a careless operator may type as a name.
+    const HOSTILE: &[&str] = &[
+        "<script>alert(1)</script>",
+        "</p></td></table><img src=x onerror=alert(1)>",
+        "\" onmouseover=\"alert(1)",
+        "' onmouseover='alert(1)",
+        "&lt;b&gt; &amp; &#x3c;",
+        "<!-- --> <![CDATA[ ]]> ]]>",
+        "{{ 7 * 7 }} {% raw %} {# gone #}",
+        "{% extends \"mail/layout.html\" %}{% block body %}x{% endblock %}",
+        "{{ t('greeting') }} {{ link }}",
+        "{ $link } { greeting } { \"x\" } { $username ->",
+        "a\r\nBcc: eve@example.com\r\n\r\nbody",
+        "a\nb\rc\0d\u{85}e\u{2028}f\u{2029}g\u{1b}[2Jh",
+        "\u{202e}moc.elpmaxe\u{202c} \u{2067}x\u{2069} \u{200f}y",
+        "שלום مرحبا",
+        "👩\u{200d}💻 🇩🇪 e\u{301}\u{301}\u{301}",
+        "\\ \\n \\u{0041} $1 %s %0d%0a",
+        "\r\n",
+        "",
+    ];
+
+    fn escaped(text: &str) -> String {
+        plain::single_line(text)
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;")
+    }
+
+    /// One mail of each kind, with `text` in every place that a user can fill.
+    fn mails_with(text: &str) -> Vec<Mail> {
+        let mut mails = Mail::samples();
+        for mail in &mut mails {
+            match mail {
+                Mail::EmailChangeNotice {
+                    username,
+                    new_email,
+                    ..
+                } => {
+                    text.clone_into(username);
+                    text.clone_into(new_email);
+                }
+                Mail::Welcome { username, .. }
+                | Mail::VerifyEmail { username, .. }
+                | Mail::PasswordReset { username, .. }
+                | Mail::PasswordChanged { username }
+                | Mail::EmailChangeVerify { username, .. }
+                | Mail::AccountDeleted { username }
+                | Mail::AccountExists { username, .. } => text.clone_into(username),
+            }
+        }
+        mails
+    }
+
+    /// Each mail with the marker as user text, and with the attack.
+    fn attacked(attack: &str) -> Vec<(&'static str, Rendered, Rendered)> {
+        let templates = Templates::builtin().unwrap();
+        let render = |mail: &Mail| templates.render("en", SAMPLE_SERVICE, mail).unwrap();
+        mails_with(MARKER)
+            .iter()
+            .zip(mails_with(attack))
+            .map(|(plain, attack)| (plain.name(), render(plain), render(&attack)))
+            .collect()
+    }
+
+    fn visible_words(text: &str) -> Vec<&str> {
+        text.split_whitespace().collect()
+    }
+
+    fn link(mail: &Mail) -> Option<String> {
+        let json = serde_json::to_value(mail).unwrap();
+        json.get("link")
+            .map(|link| link.as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_username_with_markup_is_escaped_in_html() {
+        for attack in HOSTILE {
+            for (name, marked, attacked) in attacked(attack) {
+                assert!(marked.html.contains(MARKER), "{name}");
+                let want = marked.html.replace(MARKER, &escaped(attack));
+                assert_eq!(attacked.html, want, "{name} {attack:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_username_appears_raw_but_on_one_line_in_plain_text() {
+        for attack in HOSTILE {
+            for (name, marked, attacked) in attacked(attack) {
+                assert!(marked.text.contains(MARKER), "{name}");
+                let want = plain::tidy(&marked.text.replace(MARKER, &plain::single_line(attack)));
+                assert_eq!(attacked.text, want, "{name} {attack:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_subject_never_holds_user_text() {
+        for attack in HOSTILE {
+            for (name, marked, attacked) in attacked(attack) {
+                assert!(!marked.subject.contains(MARKER), "{name}");
+                assert_eq!(attacked.subject, marked.subject, "{name} {attack:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hostile_service_name_stays_on_one_line_and_is_escaped() {
+        let templates = Templates::builtin().unwrap();
+        for attack in HOSTILE {
+            for mail in Mail::samples() {
+                let marked = templates.render("en", MARKER, &mail).unwrap();
+                let attacked = templates.render("en", attack, &mail).unwrap();
+                let line = plain::single_line(attack);
+                let name = mail.name();
+                assert_eq!(
+                    attacked.subject,
+                    marked.subject.replace(MARKER, &line),
+                    "{name}"
+                );
+                assert!(
+                    !attacked.subject.contains(char::is_control),
+                    "{name} {attack:?}"
+                );
+                assert_eq!(
+                    attacked.html,
+                    marked.html.replace(MARKER, &escaped(attack)),
+                    "{name}"
+                );
+                let want = marked.text.replace(MARKER, &line);
+                assert_eq!(
+                    visible_words(&attacked.text),
+                    visible_words(&want),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_cannot_leave_its_attribute() {
+        let templates = Templates::builtin().unwrap();
+        let mail = Mail::PasswordReset {
+            username: "ada".to_owned(),
+            link: "https://example.com/?a=1&b=\"><script>\r\n".to_owned(),
+            valid_minutes: 30,
+        };
+        let rendered = templates.render("en", SAMPLE_SERVICE, &mail).unwrap();
+        assert!(
+            rendered
+                .html
+                .contains("href=\"https://example.com/?a=1&amp;b=&quot;&gt;&lt;script&gt;\"")
+        );
+        assert!(!rendered.html.contains("<script"));
+        assert!(
+            rendered
+                .text
+                .contains("\nhttps://example.com/?a=1&b=\"><script>\n")
+        );
+    }
+
+    #[test]
+    fn a_huge_username_is_no_reason_to_fail() {
+        for (name, _, attacked) in attacked(&"<{{ x }} ".repeat(20_000)) {
+            assert!(attacked.html.contains("&lt;{{ x }} &lt;"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_a_button_and_also_shown_as_text() {
+        let templates = Templates::builtin().unwrap();
+        for mail in Mail::samples() {
+            let rendered = templates.render("en", SAMPLE_SERVICE, &mail).unwrap();
+            let Some(link) = link(&mail) else {
+                assert!(!rendered.html.contains("href"), "{}", mail.name());
+                assert!(!rendered.text.contains("://"), "{}", mail.name());
+                continue;
+            };
+            let html = &rendered.html;
+            assert_eq!(
+                html.matches(&format!("href=\"{link}\"")).count(),
+                2,
+                "{}",
+                mail.name()
+            );
+            assert!(html.contains(&format!(">{link}</a>")), "{}", mail.name());
+            assert!(
+                rendered.text.lines().any(|line| line == link),
+                "{}",
+                mail.name()
+            );
+        }
+    }
+
+    #[test]
+    fn html_loads_nothing_and_adapts_to_dark_and_narrow_screens() {
+        let templates = Templates::builtin().unwrap();
+        for mail in Mail::samples() {
+            let html = templates.render("en", SAMPLE_SERVICE, &mail).unwrap().html;
+            for wanted in [
+                "<!doctype html>\n<html lang=\"en\" dir=\"ltr\">",
+                "<meta name=\"color-scheme\" content=\"light dark\">",
+                "@media (prefers-color-scheme: dark)",
+                "@media (max-width: 600px)",
+                "<meta name=\"viewport\"",
+            ] {
+                assert!(html.contains(wanted), "{} lacks {wanted}", mail.name());
+            }
+            for unwanted in [
+                "<img", "<script", "<link", "src=", "url(", "@import", "{{", "{%",
+            ] {
+                assert!(!html.contains(unwanted), "{} has {unwanted}", mail.name());
+            }
+            let preheader = html.split("mso-hide: all;\">").nth(1).unwrap();
+            assert!(
+                !preheader.starts_with('<'),
+                "{} has no preheader",
+                mail.name()
+            );
+        }
+    }
+
+    #[test]
+    fn plain_text_is_wrapped_and_free_of_markup() {
+        let templates = Templates::builtin().unwrap();
+        for mail in Mail::samples() {
+            let text = templates.render("en", "Tom & Jerry's", &mail).unwrap().text;
+            assert!(text.starts_with("Hello username,\n\n"), "{text}");
+            assert!(text.ends_with(".\n"), "{text}");
+            assert!(text.contains("Tom & Jerry's"), "{text}");
+            assert!(
+                !text.contains("\n\n\n") && !text.contains(['<', '>', ';', '\r']),
+                "{text}"
+            );
+            for line in text.lines() {
+                assert!(
+                    line.chars().count() <= 72 && line == line.trim_end(),
+                    "{line:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_text_part_reads_like_a_letter() {
+        let templates = Templates::builtin().unwrap();
+        let mail = Mail::EmailChangeNotice {
+            username: "ada".to_owned(),
+            new_email: "ada+new@example.com".to_owned(),
+            link: "https://example.com/cancel-email-change?token=abc".to_owned(),
+            valid_hours: 1,
+        };
+        let rendered = templates.render("en", "Example", &mail).unwrap();
+        assert_eq!(
+            rendered.subject,
+            "Your Example email address is about to change"
+        );
+        let want = "\
+Hello ada,
+
+Somebody, hopefully you, asked to change the email address of your
+account at Example to:
+
+    ada+new@example.com
+
+If it was you, there is nothing to do here. If it was not you, cancel
+the change and then reset your password.
+
+Cancel the change:
+https://example.com/cancel-email-change?token=abc
+
+The link works for one hour.
+
+You receive this message because this address was used at Example.
+";
+        assert_eq!(rendered.text, want);
+    }
+
+    #[test]
+    fn each_mail_says_what_its_reader_must_know() {
+        let templates = Templates::builtin().unwrap();
+        for (name, words) in [
+            (
+                "welcome",
+                "If you did not register, you can ignore this message. ",
+            ),
+            (
+                "verify_email",
+                "If you did not register, you can ignore this message. ",
+            ),
+            ("password_reset", "The link works for 30 minutes. "),
+            (
+                "password_changed",
+                "If it was not you, reset your password at once: ",
+            ),
+            ("email_change_verify", "The link works for 24 hours. "),
+            (
+                "email_change_notice",
+                "account at Example to: new@example.com ",
+            ),
+            (
+                "account_deleted",
+                "was deleted, and you can no longer sign in with it. ",
+            ),
+            (
+                "account_exists",
+                "already has an account, so no new one was made. ",
+            ),
+        ] {
+            let mail = Mail::samples()
+                .into_iter()
+                .find(|mail| mail.name() == name)
+                .unwrap();
+            let text = templates.render("en", "Example", &mail).unwrap().text;
+            assert!(
+                visible_words(&text).join(" ").contains(words),
+                "{name}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_locale_is_read_as_english() {
+        let templates = Templates::builtin().unwrap();
+        let mail = &Mail::samples()[0];
+        let english = templates.render("en", SAMPLE_SERVICE, mail).unwrap();
+        for locale in ["", "EN", "tlh", "../en", "\" onload=\"", "en\r\nBcc: x"] {
+            assert!(
+                templates.render(locale, SAMPLE_SERVICE, mail).unwrap() == english,
+                "{locale}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_mail_is_checked_in_every_language() {
+        let templates = Templates::builtin().unwrap();
+        let checks = templates.check();
+        assert_eq!(
+            checks.len(),
+            templates.locales().len() * Mail::samples().len()
+        );
+        for check in checks {
+            assert!(check.result.is_ok(), "{check:?}");
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_the_link() {
+        let templates = Templates::builtin().unwrap();
+        let rendered = templates
+            .render("en", SAMPLE_SERVICE, &Mail::samples()[0])
+            .unwrap();
+        assert!(!format!("{rendered:?} {templates:?}").contains("token"));
+    }
+
+    #[test]
+    fn templates_are_shared_between_threads() {
+        fn shared<T: Clone + Send + Sync + fmt::Debug + 'static>() {}
+        shared::<Templates>();
+    }
+}
