@@ -97,7 +97,10 @@ pub struct SigningKeys {
 
 impl fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKeys").field("algorithm", &self.algorithm).field("keys", &self.secrets.len()).finish()
+        f.debug_struct("SigningKeys")
+            .field("algorithm", &self.algorithm)
+            .field("keys", &self.secrets.len())
+            .finish()
     }
 }
 
@@ -117,8 +120,15 @@ impl SigningKeys {
     ///
     /// # Errors
     /// [`KeyError::TooShort`].
-    pub fn with_algorithm(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        Self { algorithm, secrets: Vec::new() }.with_previous(secret)
+    pub fn with_algorithm(
+        algorithm: Algorithm,
+        secret: impl AsRef<[u8]>,
+    ) -> Result<Self, KeyError> {
+        Self {
+            algorithm,
+            secrets: Vec::new(),
+        }
+        .with_previous(secret)
     }
 
     /// Adds a key that verifies and no longer signs.
@@ -130,7 +140,11 @@ impl SigningKeys {
         if secret.len() < self.algorithm.key_bytes() {
             return Err(KeyError::TooShort(self.algorithm.key_bytes()));
         }
-        if self.secrets.iter().any(|known| known.expose().ct_eq(secret).into()) {
+        if self
+            .secrets
+            .iter()
+            .any(|known| known.expose().ct_eq(secret).into())
+        {
             return Err(KeyError::Duplicate);
         }
         self.secrets.push(Secret::new(secret.to_vec()));
@@ -193,7 +207,10 @@ struct KindKey {
 
 impl KindKey {
     fn new(secret: &[u8]) -> Self {
-        Self { encoding: EncodingKey::from_secret(secret), decoding: DecodingKey::from_secret(secret) }
+        Self {
+            encoding: EncodingKey::from_secret(secret),
+            decoding: DecodingKey::from_secret(secret),
+        }
     }
 }
 
@@ -221,8 +238,13 @@ impl KeyRing {
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 
         let algorithm = keys.algorithm.jose();
-        let mut ring = keys.secrets.iter().map(|secret| RingKey::derive(secret.expose()));
-        let signing = ring.next().ok_or(KeyError::TooShort(keys.algorithm.key_bytes()))?;
+        let mut ring = keys
+            .secrets
+            .iter()
+            .map(|secret| RingKey::derive(secret.expose()));
+        let signing = ring
+            .next()
+            .ok_or(KeyError::TooShort(keys.algorithm.key_bytes()))?;
         let validation = |claims: &[&str]| {
             let mut validation = Validation::new(algorithm);
             validation.set_issuer(&[issuer]);
@@ -262,7 +284,11 @@ impl KeyRing {
         self.sign(ACCESS_TYP, &claims, &self.signing.access)
     }
 
-    pub(crate) fn verify_access(&self, token: &str, now: OffsetDateTime) -> Result<AccessClaims, Error> {
+    pub(crate) fn verify_access(
+        &self,
+        token: &str,
+        now: OffsetDateTime,
+    ) -> Result<AccessClaims, Error> {
         let header = read_header(token)?;
         if header.typ.as_deref() != Some(ACCESS_TYP) {
             return Err(Error::InvalidToken);
@@ -282,33 +308,60 @@ impl KeyRing {
             iat: token.issued_at,
             exp: token.expires_at,
         };
-        self.sign(mailed_typ(token.purpose), &claims, &self.signing.mailed[index(token.purpose)])
+        self.sign(
+            mailed_typ(token.purpose),
+            &claims,
+            &self.signing.mailed[index(token.purpose)],
+        )
     }
 
     /// A mailed token for one of `allowed`.
-    pub(crate) fn verify_mailed(&self, token: &str, allowed: &[Purpose], now: OffsetDateTime) -> Result<Mailed, Error> {
+    pub(crate) fn verify_mailed(
+        &self,
+        token: &str,
+        allowed: &[Purpose],
+        now: OffsetDateTime,
+    ) -> Result<Mailed, Error> {
         let header = read_header(token)?;
         let typ = header.typ.as_deref().ok_or(Error::InvalidToken)?;
-        let purpose = allowed.iter().copied().find(|p| mailed_typ(*p) == typ).ok_or(Error::InvalidToken)?;
+        let purpose = allowed
+            .iter()
+            .copied()
+            .find(|p| mailed_typ(*p) == typ)
+            .ok_or(Error::InvalidToken)?;
         let key = &self.key(&header)?.mailed[index(purpose)];
         let claims: MailedClaims = verify(token, key, &self.mailed_validation)?;
         if claims.purpose != purpose {
             return Err(Error::InvalidToken);
         }
         check_time(None, claims.exp, now)?;
-        Ok(Mailed { user_id: claims.sub, purpose, jti: Secret::new(claims.jti) })
+        Ok(Mailed {
+            user_id: claims.sub,
+            purpose,
+            jti: Secret::new(claims.jti),
+        })
     }
 
-    fn sign(&self, typ: &str, claims: &impl Serialize, key: &KindKey) -> Result<Secret<String>, Error> {
+    fn sign(
+        &self,
+        typ: &str,
+        claims: &impl Serialize,
+        key: &KindKey,
+    ) -> Result<Secret<String>, Error> {
         let mut header = Header::new(self.algorithm);
         header.typ = Some(typ.to_owned());
         header.kid = Some(self.signing.kid.clone());
-        encode(&header, claims, &key.encoding).map(Secret::new).map_err(|error| Error::Internal(error.into()))
+        encode(&header, claims, &key.encoding)
+            .map(Secret::new)
+            .map_err(|error| Error::Internal(error.into()))
     }
 
     fn key(&self, header: &Header) -> Result<&RingKey, Error> {
         let kid = header.kid.as_deref().ok_or(Error::InvalidToken)?;
-        std::iter::once(&self.signing).chain(&self.previous).find(|key| key.kid == kid).ok_or(Error::InvalidToken)
+        std::iter::once(&self.signing)
+            .chain(&self.previous)
+            .find(|key| key.kid == kid)
+            .ok_or(Error::InvalidToken)
     }
 }
 
@@ -317,7 +370,9 @@ impl RingKey {
         let derived = |label: &str| derive(secret, label);
         Self {
             // Names the key and tells nothing of it.
-            kid: derived("kid")[..8].iter().fold(String::new(), |kid, byte| kid + &format!("{byte:02x}")),
+            kid: derived("kid")[..8]
+                .iter()
+                .fold(String::new(), |kid, byte| kid + &format!("{byte:02x}")),
             access: KindKey::new(secret),
             mailed: Purpose::ALL.map(|purpose| KindKey::new(&*derived(purpose.as_str()))),
         }
@@ -375,11 +430,14 @@ fn read_header(token: &str) -> Result<Header, Error> {
     Ok(header)
 }
 
-fn verify<C: DeserializeOwned + Clone>(token: &str, key: &KindKey, validation: &Validation) -> Result<C, Error>
-where
-    C: DeserializeOwned,
-{
-    decode(token, &key.decoding, validation).map(|data| data.claims).map_err(|_| Error::InvalidToken)
+fn verify<C: DeserializeOwned>(
+    token: &str,
+    key: &KindKey,
+    validation: &Validation,
+) -> Result<C, Error> {
+    decode(token, &key.decoding, validation)
+        .map(|data| data.claims)
+        .map_err(|_| Error::InvalidToken)
 }
 
 /// RFC 7519 §4.1.4 and §4.1.5.
@@ -388,7 +446,11 @@ fn check_time(not_before: Option<i64>, expires_at: i64, now: OffsetDateTime) -> 
     if not_before.is_some_and(|nbf| nbf > now + LEEWAY) {
         return Err(Error::InvalidToken);
     }
-    if now >= expires_at { Err(Error::TokenExpired) } else { Ok(()) }
+    if now >= expires_at {
+        Err(Error::TokenExpired)
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -438,9 +500,15 @@ mod tests {
     fn forged(header: &Value, claims: &Value) -> String {
         // jsonwebtoken signs only headers that it knows; so sign the parts by hand.
         use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as B64};
-        let message = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
+        let message = format!(
+            "{}.{}",
+            B64.encode(header.to_string()),
+            B64.encode(claims.to_string())
+        );
         let key = EncodingKey::from_secret(SECRET.as_bytes());
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256)
+                .unwrap();
         format!("{message}.{signature}")
     }
 
@@ -458,16 +526,28 @@ mod tests {
         let ring = ring();
         let token = access(&ring);
         assert!(ring.verify_access(&token, NOW).is_ok());
-        assert!(ring.verify_access(&token, NOW + Duration::HOUR - Duration::SECOND).is_ok());
-        assert!(matches!(ring.verify_access(&token, NOW + Duration::HOUR), Err(Error::TokenExpired)));
-        assert!(matches!(ring.verify_access(&token, NOW - Duration::minutes(1)), Err(Error::InvalidToken)));
+        assert!(
+            ring.verify_access(&token, NOW + Duration::HOUR - Duration::SECOND)
+                .is_ok()
+        );
+        assert!(matches!(
+            ring.verify_access(&token, NOW + Duration::HOUR),
+            Err(Error::TokenExpired)
+        ));
+        assert!(matches!(
+            ring.verify_access(&token, NOW - Duration::minutes(1)),
+            Err(Error::InvalidToken)
+        ));
     }
 
     #[test]
     fn a_forged_part_is_refused() {
         let ring = ring();
         let (header, claims) = good_parts(&ring);
-        assert!(ring.verify_access(&forged(&header, &claims), NOW).is_ok(), "the unchanged parts are good");
+        assert!(
+            ring.verify_access(&forged(&header, &claims), NOW).is_ok(),
+            "the unchanged parts are good"
+        );
 
         let set = |part: &Value, name: &str, value: Value| {
             let mut part = part.clone();
@@ -487,7 +567,10 @@ mod tests {
         ];
         for (name, value) in headers {
             let token = forged(&set(&header, name, value.clone()), &claims);
-            assert!(matches!(ring.verify_access(&token, NOW), Err(Error::InvalidToken)), "{name}: {value}");
+            assert!(
+                matches!(ring.verify_access(&token, NOW), Err(Error::InvalidToken)),
+                "{name}: {value}"
+            );
         }
         let claims_refused = [
             ("iss", json!("other")),
@@ -504,7 +587,10 @@ mod tests {
         ];
         for (name, value) in claims_refused {
             let token = forged(&header, &set(&claims, name, value.clone()));
-            assert!(matches!(ring.verify_access(&token, NOW), Err(Error::InvalidToken)), "{name}: {value}");
+            assert!(
+                matches!(ring.verify_access(&token, NOW), Err(Error::InvalidToken)),
+                "{name}: {value}"
+            );
         }
     }
 
@@ -516,15 +602,32 @@ mod tests {
         let two_parts = good.rsplit_once('.').unwrap().0;
         let padded = format!("{good}=");
         let dots = ".".repeat(5000);
-        for token in ["", ".", "..", "a.b.c", cut, two_parts, &format!("{two_parts}."), &padded, &dots, &format!(" {good}")] {
-            assert!(matches!(ring.verify_access(token, NOW), Err(Error::InvalidToken)), "{token:.40}");
+        for token in [
+            "",
+            ".",
+            "..",
+            "a.b.c",
+            cut,
+            two_parts,
+            &format!("{two_parts}."),
+            &padded,
+            &dots,
+            &format!(" {good}"),
+        ] {
+            assert!(
+                matches!(ring.verify_access(token, NOW), Err(Error::InvalidToken)),
+                "{token:.40}"
+            );
         }
     }
 
     #[test]
     fn a_previous_key_still_verifies_and_a_foreign_one_does_not() {
         let other = "ffffffffffffffffffffffffffffffff";
-        let rotated = SigningKeys::parse(other).unwrap().with_previous(SECRET).unwrap();
+        let rotated = SigningKeys::parse(other)
+            .unwrap()
+            .with_previous(SECRET)
+            .unwrap();
         let rotated = KeyRing::new(&rotated, "issuer", "audience").unwrap();
         assert!(rotated.verify_access(&access(&ring()), NOW).is_ok());
         assert!(ring().verify_access(&access(&rotated), NOW).is_err());
@@ -533,9 +636,21 @@ mod tests {
     #[test]
     fn short_and_repeated_keys_are_refused() {
         assert_eq!(SigningKeys::parse("").unwrap_err(), KeyError::TooShort(32));
-        assert_eq!(SigningKeys::parse("a".repeat(31)).unwrap_err(), KeyError::TooShort(32));
-        assert_eq!(SigningKeys::with_algorithm(Algorithm::Hs512, SECRET).unwrap_err(), KeyError::TooShort(64));
-        assert_eq!(SigningKeys::parse(SECRET).unwrap().with_previous(SECRET).unwrap_err(), KeyError::Duplicate);
+        assert_eq!(
+            SigningKeys::parse("a".repeat(31)).unwrap_err(),
+            KeyError::TooShort(32)
+        );
+        assert_eq!(
+            SigningKeys::with_algorithm(Algorithm::Hs512, SECRET).unwrap_err(),
+            KeyError::TooShort(64)
+        );
+        assert_eq!(
+            SigningKeys::parse(SECRET)
+                .unwrap()
+                .with_previous(SECRET)
+                .unwrap_err(),
+            KeyError::Duplicate
+        );
     }
 
     #[test]
@@ -545,21 +660,42 @@ mod tests {
             let token = ring.sign_mailed(&pending(purpose)).unwrap();
             for asked in Purpose::ALL {
                 let verified = ring.verify_mailed(token.expose(), &[asked], NOW);
-                assert_eq!(verified.is_ok(), asked == purpose, "{purpose:?} as {asked:?}");
+                assert_eq!(
+                    verified.is_ok(),
+                    asked == purpose,
+                    "{purpose:?} as {asked:?}"
+                );
             }
-            assert!(matches!(ring.verify_access(token.expose(), NOW), Err(Error::InvalidToken)));
-            assert!(matches!(ring.verify_mailed(token.expose(), &[purpose], NOW + Duration::HOUR), Err(Error::TokenExpired)));
+            assert!(matches!(
+                ring.verify_access(token.expose(), NOW),
+                Err(Error::InvalidToken)
+            ));
+            assert!(matches!(
+                ring.verify_mailed(token.expose(), &[purpose], NOW + Duration::HOUR),
+                Err(Error::TokenExpired)
+            ));
             assert_eq!(Purpose::ALL[index(purpose)], purpose);
         }
-        assert!(ring.verify_mailed(&access(&ring), &Purpose::ALL, NOW).is_err());
+        assert!(
+            ring.verify_mailed(&access(&ring), &Purpose::ALL, NOW)
+                .is_err()
+        );
     }
 
     #[test]
     fn the_bytes_of_the_secret_are_the_key_of_access_tokens() {
-        let (mut header, claims) = (Header::new(jsonwebtoken::Algorithm::HS256), good_parts(&ring()).1);
+        let (mut header, claims) = (
+            Header::new(jsonwebtoken::Algorithm::HS256),
+            good_parts(&ring()).1,
+        );
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(ring().signing.kid);
-        let token = encode(&header, &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+        let token = encode(
+            &header,
+            &claims,
+            &EncodingKey::from_secret(SECRET.as_bytes()),
+        )
+        .unwrap();
         assert!(ring().verify_access(&token, NOW).is_ok());
     }
 }

@@ -23,8 +23,13 @@ pub struct Hashing(Algorithm);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Algorithm {
     #[cfg(feature = "argon2")]
-    Argon2id { memory_kib: u32, passes: u32 },
-    Bcrypt { cost: u32 },
+    Argon2id {
+        memory_kib: u32,
+        passes: u32,
+    },
+    Bcrypt {
+        cost: u32,
+    },
 }
 
 /// Why settings of a hash are refused.
@@ -55,7 +60,11 @@ impl Hashing {
     /// # Security
     /// Below 10 is for tests only (ASVS 11.4.2).
     pub fn bcrypt(cost: u32) -> Result<Self, HashingError> {
-        if (4..=20).contains(&cost) { Ok(Self(Algorithm::Bcrypt { cost })) } else { Err(HashingError::BcryptCost) }
+        if (4..=20).contains(&cost) {
+            Ok(Self(Algorithm::Bcrypt { cost }))
+        } else {
+            Err(HashingError::BcryptCost)
+        }
     }
 
     /// argon2id (RFC 9106) on one lane. ASVS 5.0 App. C asks for 47104 KiB in one pass, or 19456 KiB in two.
@@ -72,13 +81,17 @@ impl Hashing {
     }
 
     /// Takes as long as the settings say: call it on the pool only.
-    pub(super) fn hash(self, password: &Secret<String>, random: &dyn Random) -> Result<PasswordHash, BoxError> {
+    pub(super) fn hash(
+        self,
+        password: &Secret<String>,
+        random: &dyn Random,
+    ) -> Result<PasswordHash, BoxError> {
         let mut salt = [0; 16];
         random.fill(&mut salt);
         match self.0 {
             #[cfg(feature = "argon2")]
             Algorithm::Argon2id { memory_kib, passes } => {
-                use argon2::password_hash::CustomizedPasswordHasher as _;
+                use argon2::password_hash::PasswordHasher as _;
                 let hasher = argon2id(memory_kib, passes)?;
                 let hash = hasher.hash_password_with_salt(password.expose().as_bytes(), &salt)?;
                 Ok(PasswordHash::new(hash.to_string()))
@@ -90,7 +103,10 @@ impl Hashing {
                     ("", Zeroizing::new(password.expose().clone()))
                 };
                 let parts = bcrypt::hash_with_salt(input.as_bytes(), cost, salt)?;
-                Ok(PasswordHash::new(format!("{mark}{}", parts.format_for_version(Version::TwoB))))
+                Ok(PasswordHash::new(format!(
+                    "{mark}{}",
+                    parts.format_for_version(Version::TwoB)
+                )))
             }
         }
     }
@@ -104,12 +120,23 @@ impl Hashing {
             Algorithm::Argon2id { memory_kib, passes } => {
                 let encode = |bytes: &[u8]| base64::prelude::BASE64_STANDARD_NO_PAD.encode(bytes);
                 let (salt, hash) = (encode(&bytes[..16]), encode(&bytes[16..]));
-                PasswordHash::new(format!("$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${hash}"))
+                PasswordHash::new(format!(
+                    "$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${hash}"
+                ))
             }
             Algorithm::Bcrypt { cost } => {
                 // The alphabet of bcrypt's own base64; the last character of each part has spare bits that must be zero.
-                let encode = |bytes: &[u8]| bytes.iter().map(|b| char::from(b'a' + b % 26)).collect::<String>();
-                PasswordHash::new(format!("$2b${cost:02}${}.{}.", encode(&bytes[..21]), encode(&bytes[..30])))
+                let encode = |bytes: &[u8]| {
+                    bytes
+                        .iter()
+                        .map(|b| char::from(b'a' + b % 26))
+                        .collect::<String>()
+                };
+                PasswordHash::new(format!(
+                    "$2b${cost:02}${}.{}.",
+                    encode(&bytes[..21]),
+                    encode(&bytes[..30])
+                ))
             }
         }
     }
@@ -120,12 +147,15 @@ impl Hashing {
         match self.0 {
             #[cfg(feature = "argon2")]
             Algorithm::Argon2id { memory_kib, passes } => {
-                let Ok(hash) = argon2::password_hash::phc::PasswordHash::new(stored) else { return true };
+                let Ok(hash) = argon2::password_hash::phc::PasswordHash::new(stored) else {
+                    return true;
+                };
                 let number = |name| hash.params.get_decimal(name).unwrap_or(0);
                 number("m") < memory_kib || (number("m") == memory_kib && number("t") < passes)
             }
             Algorithm::Bcrypt { cost } => {
-                HashParts::from_str(stored.strip_prefix(PRE_HASHED).unwrap_or(stored)).is_ok_and(|parts| parts.get_cost() < cost)
+                HashParts::from_str(stored.strip_prefix(PRE_HASHED).unwrap_or(stored))
+                    .is_ok_and(|parts| parts.get_cost() < cost)
             }
         }
     }
@@ -146,7 +176,10 @@ pub(super) fn verify(password: &Secret<String>, stored: &PasswordHash) -> Result
     if stored.starts_with("$argon2id$") {
         return verify_argon2id(password, stored);
     }
-    if !["$2a$", "$2b$", "$2y$"].iter().any(|version| stored.starts_with(version)) {
+    if !["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .any(|version| stored.starts_with(version))
+    {
         return Err("the stored hash is of an unknown format".into());
     }
     let matches = bcrypt::verify(password.expose(), stored)?;
@@ -157,7 +190,11 @@ pub(super) fn verify(password: &Secret<String>, stored: &PasswordHash) -> Result
 #[cfg(feature = "argon2")]
 fn argon2id(memory_kib: u32, passes: u32) -> Result<argon2::Argon2<'static>, BoxError> {
     let params = argon2::Params::new(memory_kib, passes, 1, None)?;
-    Ok(argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params))
+    Ok(argon2::Argon2::new(
+        argon2::Algorithm::Argon2id,
+        argon2::Version::V0x13,
+        params,
+    ))
 }
 
 #[cfg(feature = "argon2")]
@@ -194,7 +231,10 @@ mod tests {
     }
 
     fn settings() -> [Hashing; 2] {
-        [Hashing::bcrypt(4).unwrap(), Hashing::argon2id(64, 1).unwrap()]
+        [
+            Hashing::bcrypt(4).unwrap(),
+            Hashing::argon2id(64, 1).unwrap(),
+        ]
     }
 
     #[test]
@@ -203,9 +243,19 @@ mod tests {
             for length in [8, 70, 71, 72, 73, 128, 500] {
                 let password = "p".repeat(length);
                 let hash = hashing.hash(&secret(&password), &OsRandom).unwrap();
-                assert!(verify(&secret(&password), &hash).unwrap(), "{hashing:?} {length}");
-                for wrong in [format!("{password}x"), password[..length - 1].to_owned(), format!("{}x", &password[..length - 1])] {
-                    assert!(!verify(&secret(&wrong), &hash).unwrap(), "{hashing:?} {length}");
+                assert!(
+                    verify(&secret(&password), &hash).unwrap(),
+                    "{hashing:?} {length}"
+                );
+                for wrong in [
+                    format!("{password}x"),
+                    password[..length - 1].to_owned(),
+                    format!("{}x", &password[..length - 1]),
+                ] {
+                    assert!(
+                        !verify(&secret(&wrong), &hash).unwrap(),
+                        "{hashing:?} {length}"
+                    );
                 }
             }
         }
@@ -214,7 +264,8 @@ mod tests {
     #[test]
     fn hashes_of_other_services_verify() {
         // Made by Python's bcrypt: the second is of 72 times "p", which it does not cut.
-        let hash = PasswordHash::new("$2y$04$R9h/cIPz0gi.URNNX3kh2OQZ7dKLXXbOWXNIKRzs3y/cHuZMgqJPu");
+        let hash =
+            PasswordHash::new("$2y$04$R9h/cIPz0gi.URNNX3kh2OQZ7dKLXXbOWXNIKRzs3y/cHuZMgqJPu");
         assert!(verify(&secret("whatever"), &hash).is_ok());
         let whole = bcrypt::hash("p".repeat(72), 4).unwrap();
         assert!(verify(&secret(&"p".repeat(72)), &PasswordHash::new(&whole)).unwrap());
@@ -226,20 +277,39 @@ mod tests {
         for hashing in settings() {
             let decoy = hashing.decoy(&OsRandom);
             assert!(!verify(&secret("anything"), &decoy).unwrap(), "{decoy:?}");
-            assert!(!hashing.outranks(&decoy), "a decoy costs what a real hash costs");
+            assert!(
+                !hashing.outranks(&decoy),
+                "a decoy costs what a real hash costs"
+            );
         }
     }
 
     #[test]
     fn a_damaged_hash_is_an_error_and_never_a_match() {
-        for stored in ["", "password", "$2b$04$short", "$2x$04$", "$2b$04$äöüäöüäöüäöüäöüäöüäöü", "$argon2id$v=19$", "$sha384", "$1$x"] {
-            assert!(verify(&secret("password"), &PasswordHash::new(stored)).is_err(), "{stored}");
+        for stored in [
+            "",
+            "password",
+            "$2b$04$short",
+            "$2x$04$",
+            "$2b$04$äöüäöüäöüäöüäöüäöüäöü",
+            "$argon2id$v=19$",
+            "$sha384",
+            "$1$x",
+        ] {
+            assert!(
+                verify(&secret("password"), &PasswordHash::new(stored)).is_err(),
+                "{stored}"
+            );
         }
     }
 
     #[test]
     fn stronger_settings_outrank_and_weaker_ones_do_not() {
-        let hash = |hashing: Hashing, length| hashing.hash(&secret(&"p".repeat(length)), &OsRandom).unwrap();
+        let hash = |hashing: Hashing, length| {
+            hashing
+                .hash(&secret(&"p".repeat(length)), &OsRandom)
+                .unwrap()
+        };
         let (weak, strong) = (Hashing::bcrypt(4).unwrap(), Hashing::bcrypt(5).unwrap());
         for length in [8, 100] {
             assert!(strong.outranks(&hash(weak, length)));

@@ -4,4 +4,4 @@ mod hashing;
 mod pool;
 
 pub use hashing::{Hashing, HashingError};
-pub(crate) use pool::PasswordPool;
+pub(crate) use pool::{PasswordPool, Verdict};

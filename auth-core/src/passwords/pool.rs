@@ -30,7 +30,9 @@ pub(crate) struct PasswordPool {
 
 impl fmt::Debug for PasswordPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PasswordPool").field("hashing", &self.hashing).finish_non_exhaustive()
+        f.debug_struct("PasswordPool")
+            .field("hashing", &self.hashing)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,23 +47,38 @@ pub(crate) enum Verdict {
 
 impl PasswordPool {
     /// Starts the threads; they end when the pool is dropped.
-    pub(crate) fn start(hashing: Hashing, queue: usize, random: Arc<dyn Random>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        hashing: Hashing,
+        queue: usize,
+        random: Arc<dyn Random>,
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(queue);
         let queue = Arc::new(Mutex::new(queue));
         for index in 0..thread::available_parallelism().map_or(1, usize::from) {
             let queue = Arc::clone(&queue);
-            thread::Builder::new().name(format!("auth-password-{index}")).spawn(move || work(&queue))?;
+            thread::Builder::new()
+                .name(format!("auth-password-{index}"))
+                .spawn(move || work(&queue))?;
         }
-        Ok(Self { jobs, hashing, random })
+        Ok(Self {
+            jobs,
+            hashing,
+            random,
+        })
     }
 
     pub(crate) async fn hash(&self, password: Password) -> Result<PasswordHash, Error> {
         let (hashing, random) = (self.hashing, Arc::clone(&self.random));
-        self.run(move || hashing.hash(password.text(), &*random)).await
+        self.run(move || hashing.hash(password.text(), &*random))
+            .await
     }
 
     /// Compares with a stored hash, or, with `None`, takes the time of it and says [`Verdict::Mismatch`].
-    pub(crate) async fn verify(&self, attempt: PasswordAttempt, stored: Option<PasswordHash>) -> Result<Verdict, Error> {
+    pub(crate) async fn verify(
+        &self,
+        attempt: PasswordAttempt,
+        stored: Option<PasswordHash>,
+    ) -> Result<Verdict, Error> {
         let (hashing, random) = (self.hashing, Arc::clone(&self.random));
         self.run(move || {
             let known = stored.is_some();
@@ -89,9 +106,14 @@ impl PasswordPool {
         });
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => Error::Overloaded,
-            TrySendError::Disconnected(_) => Error::Internal("the password threads are gone".into()),
+            TrySendError::Disconnected(_) => {
+                Error::Internal("the password threads are gone".into())
+            }
         })?;
-        result.await.map_err(|_| Error::Internal("a password thread panicked".into()))?.map_err(Error::Internal)
+        result
+            .await
+            .map_err(|_| Error::Internal("a password thread panicked".into()))?
+            .map_err(Error::Internal)
     }
 }
 
@@ -136,7 +158,10 @@ mod tests {
             waiting.push(tokio::spawn(async move {
                 loop {
                     let gate = Arc::clone(&gate);
-                    match task_pool.run(move || Ok(gate.lock().unwrap().recv()?)).await {
+                    match task_pool
+                        .run(move || Ok(gate.lock().unwrap().recv()?))
+                        .await
+                    {
                         Err(Error::Overloaded) => tokio::task::yield_now().await,
                         other => return other,
                     }
@@ -155,7 +180,10 @@ mod tests {
         for task in waiting {
             task.await.unwrap().unwrap();
         }
-        assert_eq!(pool.verify(PasswordAttempt::new("x"), None).await.unwrap(), Verdict::Mismatch);
+        assert_eq!(
+            pool.verify(PasswordAttempt::new("x"), None).await.unwrap(),
+            Verdict::Mismatch
+        );
     }
 
     #[tokio::test]
@@ -165,14 +193,30 @@ mod tests {
             let result: Result<(), Error> = pool.run(|| panic!("on purpose")).await;
             assert!(matches!(result, Err(Error::Internal(_))));
         }
-        let hash = pool.hash(Password::parse("correct horse").unwrap()).await.unwrap();
-        assert_eq!(pool.verify(PasswordAttempt::new("correct horse"), Some(hash)).await.unwrap(), Verdict::Match);
+        let hash = pool
+            .hash(Password::parse("correct horse").unwrap())
+            .await
+            .unwrap();
+        assert_eq!(
+            pool.verify(PasswordAttempt::new("correct horse"), Some(hash))
+                .await
+                .unwrap(),
+            Verdict::Match
+        );
     }
 
     #[tokio::test]
     async fn normal_forms_of_one_text_are_one_password() {
         let pool = pool(8);
-        let hash = pool.hash(Password::parse("ko\u{308}nigsberg").unwrap()).await.unwrap();
-        assert_eq!(pool.verify(PasswordAttempt::new("k\u{f6}nigsberg"), Some(hash)).await.unwrap(), Verdict::Match);
+        let hash = pool
+            .hash(Password::parse("ko\u{308}nigsberg").unwrap())
+            .await
+            .unwrap();
+        assert_eq!(
+            pool.verify(PasswordAttempt::new("k\u{f6}nigsberg"), Some(hash))
+                .await
+                .unwrap(),
+            Verdict::Match
+        );
     }
 }
