@@ -81,6 +81,8 @@ macro_rules! store_contract {
             an_idle_session_expires
             an_unused_token_gets_its_replacement
             a_session_never_outlives_its_absolute_end
+            a_touched_session_moves_on
+            a_session_that_is_over_is_not_touched
             a_used_token_gets_another_replacement_within_its_grace
             a_later_token_has_its_own_grace
             parallel_rotations_of_one_token_are_all_issued
