@@ -1,12 +1,26 @@
 //! Accounts, sessions and mailed tokens without a framework.
 
 pub mod adapters;
+mod auth;
 #[cfg(feature = "testing")]
 pub mod contract;
 mod error;
+mod features;
+mod jwt;
+mod mail;
+mod passwords;
 pub mod ports;
 pub mod types;
 
+pub use auth::{Auth, AuthBuilder, BuildError, RefreshToken, Tokens};
+pub use auth_templates::{TemplateError, Templates};
 pub use error::{Error, InvalidField};
+pub use features::{
+    ChangeEmail, ChangePassword, Login, LogoutScope, Refresh, Register, Registration, Verified,
+    VerifiedStatus,
+};
+pub use jwt::{Algorithm, KeyError, SigningKeys};
+pub use mail::{Links, LinksError};
+pub use passwords::{Hashing, HashingError};
 pub use time;
 pub use uuid;

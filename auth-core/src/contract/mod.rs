@@ -81,6 +81,8 @@ macro_rules! store_contract {
             an_idle_session_expires
             an_unused_token_gets_its_replacement
             a_session_never_outlives_its_absolute_end
+            a_touched_session_moves_on
+            a_session_that_is_over_is_not_touched
             a_used_token_gets_another_replacement_within_its_grace
             a_later_token_has_its_own_grace
             parallel_rotations_of_one_token_are_all_issued
@@ -101,7 +103,8 @@ macro_rules! store_contract {
             a_ping_is_answered
             expired_sessions_are_swept
             mailed_tokens_are_swept_once_the_throttle_is_done_with_them
-            accounts_that_were_never_verified_are_swept);
+            accounts_that_were_never_verified_are_swept
+            a_dropped_call_is_made_whole_or_not_at_all);
         $crate::store_contract!(@suite $make, tokens:
             an_issued_token_is_pending_and_mailed
             the_gap_between_two_mails_is_kept

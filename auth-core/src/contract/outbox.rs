@@ -48,14 +48,17 @@ async fn counts(store: &dyn Store) -> (u64, u64) {
 pub async fn the_oldest_mails_are_claimed_first(stores: Stores) {
     let ada = registered(&*stores.first, "ada").await;
     let mails: Vec<QueuedMail> = [
-        at(30),
-        at(10),
-        at(20),
-        at(10) + TICK,
-        at(0) + Duration::microseconds(999_999),
+        (1, at(30)),
+        (5, at(10)),
+        (2, at(20)),
+        (3, at(10) + TICK),
+        (4, at(0) + Duration::microseconds(999_999)),
     ]
     .into_iter()
-    .map(|created_at| mail(&ada, created_at))
+    .map(|(id, created_at)| QueuedMail {
+        id: MailId::from_uuid(Uuid::from_u128(id)),
+        ..mail(&ada, created_at)
+    })
     .collect();
     let order: Vec<MailId> = [4, 1, 3, 2, 0].map(|index| mails[index].id).to_vec();
     queue(&*stores.first, mails).await;

@@ -227,6 +227,73 @@ pub async fn a_session_never_outlives_its_absolute_end(stores: Stores) {
     assert!(!is_live(store, &opened, opened.ends_at).await);
 }
 
+/// A use without a refresh token moves the session on as a refresh does, and leaves its refresh tokens alone.
+pub async fn a_touched_session_moves_on(stores: Stores) {
+    let ada = registered(&*stores.first, "ada").await;
+    let opened = logged_in(&*stores.first, &ada, "t0", at(0)).await;
+    let other = logged_in(&*stores.first, &ada, "other", at(0)).await;
+    let day = |days| at(0) + Duration::days(days);
+    for (now, expires_at) in [
+        (day(1) + TICK, day(15) + TICK),
+        (day(13), day(27)),
+        (day(26), opened.ends_at),
+    ] {
+        let touched = stores.first.touch(opened.id, now, IDLE).await.unwrap();
+        let touched = touched.expect("the session is live");
+        let want = Session {
+            last_used_at: now,
+            expires_at,
+            ..opened.clone()
+        };
+        assert_eq!(touched.session, want);
+        super::fixtures::assert_same_user(&touched.user, &ada);
+        let kept = stores.second.authenticate(opened.id, now).await.unwrap();
+        assert_eq!(kept.unwrap().session, want);
+    }
+    assert!(!is_live(&*stores.second, &other, day(14)).await);
+    issued(&*stores.second, "t0", "t1", day(26)).await;
+    assert_eq!(events(&*stores.first, &ada).await, []);
+}
+
+/// What is over does not come to life by being used: expired, ended, of a disabled or deleted user.
+pub async fn a_session_that_is_over_is_not_touched(stores: Stores) {
+    let store = &*stores.first;
+    let ada = registered(store, "ada").await;
+    let bob = registered(store, "bob").await;
+    let expired = logged_in(store, &ada, "expired", at(0)).await;
+    let end = expired.expires_at;
+    let ended = logged_in(store, &ada, "ended", at(1)).await;
+    let which = Ended::One(ended.id);
+    let count = store
+        .end_sessions(ada.id, which, at(2), Record::default())
+        .await;
+    assert_eq!(count.unwrap(), 1);
+    let disabled = logged_in(store, &bob, "disabled", at(1)).await;
+    let off = store.set_disabled(bob.id, true, at(2), Record::default());
+    assert!(off.await.unwrap());
+    let never = session(&ada, "never", at(1)).session;
+
+    for (session, now) in [
+        (&expired, end),
+        (&ended, at(3)),
+        (&disabled, at(3)),
+        (&never, at(3)),
+    ] {
+        let touched = stores.second.touch(session.id, now, IDLE).await.unwrap();
+        assert!(touched.is_none(), "{touched:?}");
+        assert!(!is_live(store, session, now).await);
+    }
+    let last = stores.second.authenticate(expired.id, end - TICK).await;
+    assert_eq!(last.unwrap().expect("until its end").session, expired);
+
+    let gone = store
+        .delete_account(ada.id, version(store, &ada).await, Record::default())
+        .await;
+    assert!(gone.unwrap());
+    let touched = stores.second.touch(expired.id, at(3), IDLE).await.unwrap();
+    assert!(touched.is_none(), "{touched:?}");
+}
+
 /// Rule 2: the answer was lost, or a second tab sent the same token. Both chains go on.
 pub async fn a_used_token_gets_another_replacement_within_its_grace(stores: Stores) {
     let ada = registered(&*stores.first, "ada").await;

@@ -1,18 +1,22 @@
 //! Health and sweeping: [`Store`](crate::ports::Store) itself.
 
+use std::{future::poll_fn, task::Poll};
+
 use time::{Duration, OffsetDateTime};
 
 use super::{
     Stores,
     fixtures::{
         ABSOLUTE, IDLE, NO_THROTTLE, TICK, account, at, entry, events, found, is_live, is_pending,
-        issued, logged_in, mail, queued, registered, rotation, token, user, version,
+        issued, logged_in, mail, queued, record, registered, rotation, session, token, user,
+        version,
     },
 };
 use crate::{
-    ports::{Rotated, Swept},
+    ports::{Rotated, StoreError, Swept},
     types::{
-        AccountKey, AuditEvent, Change, Digest, NewMailedToken, Purpose, Record, Throttle, User,
+        AccountKey, AuditEvent, Change, Digest, NewAccount, NewMailedToken, Purpose, Record,
+        Session, Throttle, User,
     },
 };
 
@@ -154,4 +158,56 @@ pub async fn accounts_that_were_never_verified_are_swept(stores: Stores) {
     found(store, &proven).await;
     version(store, &young).await;
     registered(store, "old").await;
+}
+
+/// A client that hangs up drops the call at one of its awaits. The call is done or it is not, and the next ones on the same handle are not lost with it.
+pub async fn a_dropped_call_is_made_whole_or_not_at_all(stores: Stores) {
+    for awaits in 0..12 {
+        let name = format!("ada{awaits}");
+        let (dropped, repeated) = (user(&name), user(&name));
+        let (first_try, first_session) = whole(&dropped, "dropped", awaits);
+        let (second_try, second_session) = whole(&repeated, "repeated", awaits);
+
+        let made = record(&dropped, AuditEvent::Registered, at(0));
+        let mut call = stores.first.register(first_try, made);
+        let mut left = awaits;
+        poll_fn(|context| {
+            if left == 0 || call.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            Poll::Pending
+        })
+        .await;
+        drop(call);
+
+        // Afterwards the name has an owner for sure: this one, or the one whose call was dropped too late.
+        let made = record(&repeated, AuditEvent::Registered, at(0));
+        let answer = stores.first.register(second_try, made).await;
+        let (owner, live, other, ended) = match answer {
+            Ok(()) => (&repeated, second_session, &dropped, first_session),
+            Err(StoreError::Taken(_)) => (&dropped, first_session, &repeated, second_session),
+            Err(other) => panic!("{other:?}"),
+        };
+
+        let store = &*stores.second;
+        found(store, owner).await;
+        assert!(is_live(store, &live, at(1)).await, "{awaits}");
+        assert_eq!(events(store, owner).await, [AuditEvent::Registered]);
+        let absent = store.account(&AccountKey::Id(other.id)).await.unwrap();
+        assert!(absent.is_none(), "{awaits}");
+        assert!(!is_live(store, &ended, at(1)).await, "{awaits}");
+        assert_eq!(events(store, other).await, []);
+        assert_eq!(queued(store).await, awaits + 1);
+    }
+}
+
+fn whole(user: &User, refresh: &str, number: u64) -> (NewAccount, Session) {
+    let new = session(user, &format!("{refresh} {number}"), at(0));
+    let opened = new.session.clone();
+    let account = NewAccount {
+        session: Some(new),
+        ..account(user)
+    };
+    (account, opened)
 }

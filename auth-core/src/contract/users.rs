@@ -325,6 +325,8 @@ pub async fn a_changed_password_ends_what_the_old_one_opened(stores: Stores) {
     for old in ["kept", "kept 2", "other"] {
         let answer = store.rotate(rotation(old, "x", at(61))).await.unwrap();
         assert!(matches!(answer, Rotated::Unknown), "{old}: {answer:?}");
+        let owner = store.session_of_refresh(&Digest::of(old)).await.unwrap();
+        assert!(owner.is_none(), "{old}");
     }
     let answer = store
         .rotate(rotation("kept refresh", "kept 3", at(61)))

@@ -86,6 +86,14 @@ pub trait SessionStore: Send + Sync + 'static {
         now: OffsetDateTime,
     ) -> Result<Option<Authenticated>, StoreError>;
 
+    /// As [`authenticate`](Self::authenticate), and the session's `last_used_at` and `expires_at` move on as in [`rotate`](Self::rotate).
+    async fn touch(
+        &self,
+        session: SessionId,
+        now: OffsetDateTime,
+        idle: Duration,
+    ) -> Result<Option<Authenticated>, StoreError>;
+
     /// Turns a refresh token, by the rules above; the session's `last_used_at` and `expires_at` move on.
     /// A disabled user's token is [`Rotated::Unknown`].
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError>;

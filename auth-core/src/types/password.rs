@@ -63,6 +63,11 @@ impl Password {
         Ok(())
     }
 
+    /// A password that was just found to be somebody's: it stays what it is, whatever a new one would have to be.
+    pub(crate) fn proven(attempt: &PasswordAttempt) -> Self {
+        Self(attempt.0.clone())
+    }
+
     pub(crate) const fn text(&self) -> &Secret<String> {
         &self.0
     }

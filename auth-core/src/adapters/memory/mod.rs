@@ -271,3 +271,22 @@ impl AuditLog for MemoryStore {
         Ok(entries)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+    use crate::ports::Outbox;
+
+    #[tokio::test]
+    async fn a_panic_under_the_lock_does_not_take_the_store_down() {
+        let store = MemoryStore::default();
+        let poisoner = store.clone();
+        let panicked = std::thread::spawn(move || {
+            let _held = poisoner.lock();
+            panic!("while the lock is held");
+        });
+        assert!(panicked.join().is_err());
+        assert!(store.data.is_poisoned());
+        assert_eq!(store.mail_counts().await.unwrap().queued, 0);
+    }
+}

@@ -1,13 +1,14 @@
 use std::cmp::Reverse;
 
 use async_trait::async_trait;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
-use super::{MemoryStore, RefreshTokenRow, is_live};
+use super::{Data, MemoryStore, RefreshTokenRow, is_live};
 use crate::{
     ports::{Authenticated, Ended, Rotated, Rotation, SessionStore, StoreError},
     types::{
-        CredentialsVersion, Digest, NewSession, PasswordHash, Record, Session, SessionId, UserId,
+        CredentialsVersion, Digest, NewSession, PasswordHash, Record, Session, SessionId, User,
+        UserId,
     },
 };
 
@@ -43,17 +44,33 @@ impl SessionStore for MemoryStore {
     ) -> Result<Option<Authenticated>, StoreError> {
         let data = &*self.lock();
         Ok(data
-            .sessions
-            .get(&session)
-            .map(|row| &row.session)
-            .filter(|session| is_live(session, now))
-            .and_then(|session| {
-                let user = &data.accounts.get(&session.user_id)?.user;
-                (!user.is_disabled).then(|| Authenticated {
-                    user: user.clone(),
-                    session: session.clone(),
-                })
+            .live_session(session, now)
+            .map(|(user, session)| Authenticated {
+                user: user.clone(),
+                session: session.clone(),
             }))
+    }
+
+    async fn touch(
+        &self,
+        session: SessionId,
+        now: OffsetDateTime,
+        idle: Duration,
+    ) -> Result<Option<Authenticated>, StoreError> {
+        let data = &mut *self.lock();
+        let Some(user) = data
+            .live_session(session, now)
+            .map(|(user, _)| user.clone())
+        else {
+            return Ok(None);
+        };
+        Ok(data.sessions.get_mut(&session).map(|row| {
+            move_on(&mut row.session, now, idle);
+            Authenticated {
+                user,
+                session: row.session.clone(),
+            }
+        }))
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
@@ -112,8 +129,7 @@ impl SessionStore for MemoryStore {
 
         row.tokens
             .insert(replacement, RefreshTokenRow::unused(Some(presented)));
-        row.session.last_used_at = now;
-        row.session.expires_at = now.saturating_add(idle).min(row.session.ends_at);
+        move_on(&mut row.session, now, idle);
         let authenticated = Authenticated {
             user: user.clone(),
             session: row.session.clone(),
@@ -162,4 +178,17 @@ impl SessionStore for MemoryStore {
         sessions.sort_by_key(|session| Reverse((session.created_at, session.id)));
         Ok(sessions)
     }
+}
+
+impl Data {
+    fn live_session(&self, id: SessionId, now: OffsetDateTime) -> Option<(&User, &Session)> {
+        let session = &self.sessions.get(&id)?.session;
+        let user = &self.accounts.get(&session.user_id)?.user;
+        (is_live(session, now) && !user.is_disabled).then_some((user, session))
+    }
+}
+
+fn move_on(session: &mut Session, now: OffsetDateTime, idle: Duration) {
+    session.last_used_at = now;
+    session.expires_at = now.saturating_add(idle).min(session.ends_at);
 }

@@ -1,0 +1,109 @@
+use time::OffsetDateTime;
+
+use crate::{
+    auth::{Auth, Tokens},
+    error::Error,
+    passwords::Verdict,
+    ports::{Authenticated, PasswordChange},
+    types::{
+        Account, AccountKey, AuditEvent, Client, Letter, Password, PasswordAttempt, QueuedMail,
+        User, UserId,
+    },
+};
+
+/// A new password for the old one.
+#[derive(Debug, Clone)]
+pub struct ChangePassword {
+    /// Proves the owner (ASVS 6.2.3).
+    pub current: PasswordAttempt,
+    /// Must not contain the owner's name or address.
+    pub new: Password,
+}
+
+impl Auth {
+    /// Changes the password: every other session ends, and this one gets new tokens.
+    ///
+    /// # Errors
+    /// [`Error::CurrentPasswordInvalid`]; [`Error::Invalid`] when the new password contains the name or the address; [`Error::Overloaded`].
+    pub async fn change_password(
+        &self,
+        who: &Authenticated,
+        cmd: ChangePassword,
+        client: &Client,
+    ) -> Result<Tokens, Error> {
+        let Authenticated { user, session } = who;
+        cmd.new
+            .check_owner(&user.username, &user.email)
+            .map_err(|reason| Error::invalid("new_password", reason))?;
+        let account = self.prove_password(user.id, cmd.current).await?;
+        let password = self.shared.passwords.hash(cmd.new).await?;
+
+        let now = self.now();
+        let refresh = self.refresh_token(session.expires_at, now);
+        let mut record = self.record(
+            AuditEvent::PasswordChanged,
+            Some(user.id),
+            Some(session.id),
+            client,
+            now,
+        );
+        record
+            .mails
+            .extend(self.has_mailer().then(|| self.password_changed(user, now)));
+        let change = PasswordChange {
+            user: user.id,
+            seen: account.version,
+            password,
+            keep: session.id,
+            refresh: refresh.digest(),
+            now,
+        };
+        if !self.store.change_password(change, record).await? {
+            // The password or the session changed while this one was compared.
+            return Err(Error::InvalidToken);
+        }
+        self.shared.mail_queued.notify_one();
+        self.tokens(
+            User {
+                updated_at: now,
+                ..account.user
+            },
+            session,
+            Some(refresh),
+            now,
+        )
+    }
+
+    /// The account, if the password is its.
+    pub(super) async fn prove_password(
+        &self,
+        user: UserId,
+        attempt: PasswordAttempt,
+    ) -> Result<Account, Error> {
+        let account = self
+            .store
+            .account(&AccountKey::Id(user))
+            .await?
+            .ok_or(Error::InvalidToken)?;
+        match self
+            .shared
+            .passwords
+            .verify(attempt, account.password.clone())
+            .await?
+        {
+            Verdict::Mismatch => Err(Error::CurrentPasswordInvalid),
+            Verdict::Match | Verdict::Outdated => Ok(account),
+        }
+    }
+
+    pub(super) fn password_changed(&self, user: &User, now: OffsetDateTime) -> QueuedMail {
+        self.mail(
+            user,
+            &user.email,
+            Letter::PasswordChanged {
+                username: user.username.to_string(),
+            },
+            now,
+        )
+    }
+}

@@ -1,0 +1,74 @@
+use time::Duration;
+
+use crate::{
+    auth::Auth,
+    error::Error,
+    ports::Authenticated,
+    types::{AccountKey, AuditEvent, Client, Invalid, Letter, PasswordAttempt},
+};
+
+/// What counts as a fresh login for an account without a password (ASVS 7.5.3).
+const FRESH: Duration = Duration::minutes(5);
+
+impl Auth {
+    /// Deletes the account: its sessions, tokens and unsent mails go, its name and address become free.
+    ///
+    /// # Errors
+    /// Where a password is set: [`Error::Invalid`] without one, [`Error::CurrentPasswordInvalid`] with a wrong one.
+    /// Where none is set: [`Error::ReauthenticationRequired`] when the session is older than five minutes.
+    pub async fn delete_account(
+        &self,
+        who: &Authenticated,
+        password: Option<PasswordAttempt>,
+        client: &Client,
+    ) -> Result<(), Error> {
+        let account = match (who.user.has_password, password) {
+            (true, Some(attempt)) => self.prove_password(who.user.id, attempt).await?,
+            (true, None) => {
+                return Err(Error::invalid(
+                    "password",
+                    Invalid::new("required", "This field is required."),
+                ));
+            }
+            (false, _) if self.now() - who.session.created_at >= FRESH => {
+                return Err(Error::ReauthenticationRequired);
+            }
+            (false, _) => self
+                .store
+                .account(&AccountKey::Id(who.user.id))
+                .await?
+                .ok_or(Error::InvalidToken)?,
+        };
+        let user = account.user;
+        let now = self.now();
+        let mut record = self.record(
+            AuditEvent::AccountDeleted,
+            Some(user.id),
+            Some(who.session.id),
+            client,
+            now,
+        );
+        record.mails.extend(self.has_mailer().then(|| {
+            let mut mail = self.mail(
+                &user,
+                &user.email,
+                Letter::AccountDeleted {
+                    username: user.username.to_string(),
+                },
+                now,
+            );
+            // It must outlive the account.
+            mail.user_id = None;
+            mail
+        }));
+        if !self
+            .store
+            .delete_account(user.id, account.version, record)
+            .await?
+        {
+            return Err(Error::InvalidToken);
+        }
+        self.shared.mail_queued.notify_one();
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! One file a feature, each with its own `impl Auth`.
+
+mod admin;
+mod change_email;
+mod change_password;
+mod delete_account;
+mod login;
+mod logout;
+mod lookup_user;
+mod me;
+mod refresh;
+mod register;
+mod resend_verification;
+mod reset_password;
+mod revoke;
+mod sessions;
+mod verify_email;
+
+pub use change_email::ChangeEmail;
+pub use change_password::ChangePassword;
+pub use login::Login;
+pub use logout::LogoutScope;
+pub use refresh::Refresh;
+pub use register::{Register, Registration};
+pub use verify_email::{Verified, VerifiedStatus};

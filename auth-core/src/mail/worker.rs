@@ -1,0 +1,183 @@
+use std::{pin::pin, time::Duration as StdDuration};
+
+use time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Post;
+use crate::{
+    auth::Auth,
+    error::Error,
+    ports::{ClaimedMail, MailerError, StoreError},
+};
+
+/// Mails that one worker holds at once.
+const BATCH: u32 = 8;
+/// For one mail, everything included.
+const SEND_TIMEOUT: StdDuration = StdDuration::from_secs(30);
+/// Longer than a batch can take, so that a mail is claimed again only when its worker died.
+const LEASE: Duration = Duration::minutes(5);
+/// How long a worker sleeps when nobody wakes it: mails of other processes, and retries.
+const POLL: StdDuration = StdDuration::from_secs(1);
+/// After a fault of the store.
+const PAUSE: StdDuration = StdDuration::from_secs(5);
+const SWEEP: StdDuration = StdDuration::from_mins(10);
+/// A mail that did not leave by then is a dead letter.
+const GIVE_UP: Duration = Duration::DAY;
+
+impl Auth {
+    /// Sends queued mails and sweeps what time has ended, until `shutdown` is ready and the mails in hand are done.
+    ///
+    /// Nothing runs in the background unless the host runs this. Several workers, in one process or in many, share the work.
+    pub async fn run_workers(&self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = pin!(shutdown);
+        let mut next_sweep = Instant::now();
+        loop {
+            // Work is never cut: only the waiting races with the shutdown.
+            let idle = match self.send_due_mails().await {
+                Ok(sent) if sent > 0 => continue,
+                Ok(_) => POLL,
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the outbox cannot be read"
+                    );
+                    PAUSE
+                }
+            };
+            if Instant::now() >= next_sweep {
+                next_sweep = Instant::now() + SWEEP;
+                self.sweep().await;
+            }
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = self.shared.mail_queued.notified() => {}
+                () = sleep(idle) => {}
+            }
+        }
+    }
+
+    /// Claims a batch of due mails and tries each once; says how many it claimed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Internal`] when the outbox fails. A mail that fails is counted in the outbox, not here.
+    pub async fn send_due_mails(&self) -> Result<usize, Error> {
+        let Some(post) = &self.shared.post else {
+            return Ok(0);
+        };
+        let now = self.now();
+        let claimed = self.store.claim_mails(now, now + LEASE, BATCH).await?;
+        for claim in &claimed {
+            self.try_mail(post, claim).await?;
+        }
+        Ok(claimed.len())
+    }
+
+    async fn try_mail(&self, post: &Post, claim: &ClaimedMail) -> Result<(), StoreError> {
+        let ClaimedMail {
+            mail,
+            attempts,
+            lease,
+        } = claim;
+        let Failure { temporary, reason } = match self.send(post, claim).await {
+            Ok(()) => {
+                self.store.mail_sent(mail.id, *lease).await?;
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        let now = self.now();
+        let retry_at = Some(now + backoff(*attempts, self.jitter()))
+            .filter(|at| temporary && *at < mail.created_at + GIVE_UP);
+        if retry_at.is_none() {
+            tracing::error!(mail = %mail.id, reason, "a mail is given up");
+        } else {
+            tracing::warn!(mail = %mail.id, reason, attempts, "a mail was not accepted; it is tried again");
+        }
+        self.store
+            .mail_failed(mail.id, *lease, retry_at, &reason)
+            .await?;
+        Ok(())
+    }
+
+    async fn send(&self, post: &Post, claim: &ClaimedMail) -> Result<(), Failure> {
+        let outgoing = post
+            .write(&claim.mail, &self.shared.keys)
+            .map_err(|error| Failure::permanent(&error))?;
+        match timeout(SEND_TIMEOUT, post.mailer.send(&outgoing)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error @ MailerError::Permanent(_))) => Err(Failure::permanent(&error)),
+            Ok(Err(error @ MailerError::Temporary(_))) => Err(Failure {
+                temporary: true,
+                reason: chain(&error),
+            }),
+            Err(_) => Err(Failure {
+                temporary: true,
+                reason: "the mailer took too long".to_owned(),
+            }),
+        }
+    }
+
+    async fn sweep(&self) {
+        let now = self.now();
+        match self
+            .store
+            .sweep(now, now - self.shared.settings.unverified_lifetime)
+            .await
+        {
+            Ok(swept) => tracing::debug!(?swept, "swept"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "sweeping failed");
+            }
+        }
+    }
+
+    /// From 0 to 255.
+    fn jitter(&self) -> u8 {
+        let mut byte = [0];
+        self.random().fill(&mut byte);
+        byte[0]
+    }
+}
+
+struct Failure {
+    temporary: bool,
+    reason: String,
+}
+
+impl Failure {
+    fn permanent(error: &dyn std::error::Error) -> Self {
+        Self {
+            temporary: false,
+            reason: chain(error),
+        }
+    }
+}
+
+/// An error and its sources on one line, for the operator.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |chain, source| {
+            format!("{chain}: {source}")
+        })
+}
+
+/// 5 s, 10 s, 20 s … up to an hour, each up to a half longer, so that workers do not come back together.
+fn backoff(attempts: u32, jitter: u8) -> Duration {
+    let step = Duration::seconds(5 << attempts.min(10)).min(Duration::HOUR);
+    step + step * f64::from(jitter) / 512.0
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::backoff;
+
+    #[test]
+    fn waiting_doubles_up_to_an_hour_with_jitter() {
+        assert_eq!(backoff(0, 0), Duration::seconds(5));
+        assert_eq!(backoff(3, 0), Duration::seconds(40));
+        assert!(backoff(3, 255) < Duration::seconds(60) && backoff(3, 255) > Duration::seconds(59));
+        assert_eq!(backoff(u32::MAX, 0), Duration::HOUR);
+    }
+}

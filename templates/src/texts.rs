@@ -1,0 +1,276 @@
+use fluent_bundle::concurrent::FluentBundle;
+use fluent_bundle::{FluentArgs, FluentResource};
+use unic_langid::{CharacterDirection, LanguageIdentifier};
+
+use crate::TemplateError;
+use crate::error::TextError;
+use crate::files::File;
+
+/// Bytes of an `Accept-Language` header that are looked at; browsers send fewer than two hundred.
+const HEADER_BYTES: usize = 1024;
+
+/// Languages of an `Accept-Language` header that are looked at.
+const HEADER_RANGES: usize = 32;
+
+/// The messages of every language.
+pub(crate) struct Texts {
+    /// English first, and never empty.
+    languages: Vec<Language>,
+    names: Vec<String>,
+}
+
+pub(crate) struct Language {
+    identifier: LanguageIdentifier,
+    bundle: FluentBundle<FluentResource>,
+}
+
+impl Texts {
+    pub(crate) fn load(files: Vec<File>) -> Result<Self, TemplateError> {
+        let mut languages: Vec<Language> = Vec::new();
+        for file in files {
+            let stem = file.path.strip_suffix(".ftl").unwrap_or(&file.path);
+            let identifier: LanguageIdentifier =
+                stem.parse().map_err(|_| TemplateError::UnknownLanguage {
+                    file: file.path.clone(),
+                })?;
+            let resource = parse(file)?;
+            match languages
+                .iter_mut()
+                .find(|language| language.identifier == identifier)
+            {
+                Some(language) => language.bundle.add_resource_overriding(resource),
+                None => languages.push(Language::new(identifier, resource)),
+            }
+        }
+        let names = languages
+            .iter()
+            .map(|language| language.identifier.to_string())
+            .collect();
+        Ok(Self { languages, names })
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The position of a language, that of English for an unknown one.
+    pub(crate) fn position(&self, name: &str) -> usize {
+        self.names
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(name))
+            .unwrap_or(0)
+    }
+
+    /// `ltr` or `rtl`, as HTML spells them.
+    pub(crate) fn direction(&self, position: usize) -> &'static str {
+        match self
+            .languages
+            .get(position)
+            .map(|it| it.identifier.character_direction())
+        {
+            Some(CharacterDirection::RTL) => "rtl",
+            _ => "ltr",
+        }
+    }
+
+    /// The message in the language, or in English where the language lacks it.
+    pub(crate) fn format(
+        &self,
+        position: usize,
+        id: &str,
+        args: &FluentArgs<'_>,
+    ) -> Result<String, TextError> {
+        let of = |language: &'_ Language| language.format(id, args);
+        self.languages
+            .get(position)
+            .and_then(of)
+            .or_else(|| self.languages.first().and_then(of))
+            .unwrap_or_else(|| Err(TextError::Missing(id.to_owned())))
+    }
+
+    /// The language that fits an `Accept-Language` header best (RFC 9110 §12.5.4).
+    pub(crate) fn negotiate(&self, header: &str) -> &str {
+        let header = &header[..header.floor_char_boundary(HEADER_BYTES)];
+        let mut ranges: Vec<_> = header
+            .split(',')
+            .take(HEADER_RANGES)
+            .filter_map(weighted_range)
+            .collect();
+        // The sort is stable: of equal weights the first named wins.
+        ranges.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        ranges
+            .into_iter()
+            .find_map(|(_, range)| self.lookup(range))
+            .or(self.names.first().map(String::as_str))
+            .unwrap_or_default()
+    }
+
+    /// RFC 4647 §3.4 (lookup), then any variety of the same language.
+    fn lookup(&self, range: &str) -> Option<&str> {
+        let mut names = self.names.iter().map(String::as_str);
+        if range == "*" {
+            return names.next();
+        }
+        let mut tag = range;
+        while !tag.is_empty() {
+            if let Some(name) = names.clone().find(|name| name.eq_ignore_ascii_case(tag)) {
+                return Some(name);
+            }
+            tag = tag.rfind('-').map_or("", |end| &tag[..end]);
+        }
+        names.find(|name| primary(name).eq_ignore_ascii_case(primary(range)))
+    }
+}
+
+impl Language {
+    fn new(identifier: LanguageIdentifier, resource: FluentResource) -> Self {
+        let mut bundle = FluentBundle::new_concurrent(vec![identifier.clone()]);
+        // Isolation marks around each variable would end up in copied names and addresses.
+        bundle.set_use_isolating(false);
+        bundle.add_resource_overriding(resource);
+        Self { identifier, bundle }
+    }
+
+    fn format(&self, id: &str, args: &FluentArgs<'_>) -> Option<Result<String, TextError>> {
+        let pattern = self.bundle.get_message(id)?.value()?;
+        let mut errors = Vec::new();
+        let text = self.bundle.format_pattern(pattern, Some(args), &mut errors);
+        Some(match errors.into_iter().next() {
+            Some(error) => Err(TextError::Format(id.to_owned(), error)),
+            None => Ok(text.into_owned()),
+        })
+    }
+}
+
+fn parse(file: File) -> Result<FluentResource, TemplateError> {
+    FluentResource::try_new(file.text).map_err(|(resource, errors)| {
+        let first = errors.into_iter().next();
+        let line = first.as_ref().and_then(|error| {
+            Some(
+                resource
+                    .source()
+                    .get(..error.pos.start)?
+                    .matches('\n')
+                    .count()
+                    + 1,
+            )
+        });
+        TemplateError::Syntax {
+            file: file.path,
+            line,
+            source: first.map_or_else(|| "unknown".into(), Into::into),
+        }
+    })
+}
+
+/// Weight and language of one part of the header; `None` if malformed or not acceptable.
+fn weighted_range(part: &str) -> Option<(f32, &str)> {
+    let mut fields = part.split(';').map(str::trim);
+    let range = fields.next().filter(|range| !range.is_empty())?;
+    let weight = match fields.next() {
+        None => 1.0,
+        Some(field) => field
+            .strip_prefix("q=")
+            .or(field.strip_prefix("Q="))?
+            .parse()
+            .ok()?,
+    };
+    // RFC 9110 §12.4.2: a weight of zero means "not acceptable". NaN is in no range.
+    (weight > 0.0 && weight <= 1.0).then_some((weight, range))
+}
+
+fn primary(tag: &str) -> &str {
+    tag.split('-').next().unwrap_or(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(files: &[(&str, &str)]) -> Texts {
+        let file = |(path, text): &(&str, &str)| File {
+            path: (*path).to_owned(),
+            text: (*text).to_owned(),
+        };
+        Texts::load(files.iter().map(file).collect()).unwrap()
+    }
+
+    #[test]
+    fn the_best_supported_language_is_picked() {
+        let texts = texts(&[
+            ("en.ftl", ""),
+            ("de.ftl", ""),
+            ("it.ftl", ""),
+            ("pt-BR.ftl", ""),
+        ]);
+        for (header, want) in [
+            ("", "en"),
+            ("*", "en"),
+            ("fr", "en"),
+            ("de", "de"),
+            ("DE-at", "de"),
+            ("de-DE-u-co-phonebk", "de"),
+            ("pt", "pt-BR"),
+            ("pt-PT", "pt-BR"),
+            ("fr, it;q=0.5, de;q=0.9", "de"),
+            ("it, de", "it"),
+            ("de;q=0, it;q=0.1", "it"),
+            ("de;q=0", "en"),
+            ("de ; q=0.1 , it;Q=0.2", "it"),
+            ("de;q=NaN, it;q=2, de;q=-1, de;q=inf, de;level=1", "en"),
+            ("deutsch", "en"),
+            ("-, --, ;, ;;q=1, ,,, -de, *-de", "en"),
+            ("../../etc/passwd", "en"),
+            ("дe, de\0, {{ 7 }}", "en"),
+            ("fr, *;q=0.1", "en"),
+        ] {
+            assert_eq!(texts.negotiate(header), want, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_start_of_a_huge_header_is_read() {
+        let texts = texts(&[("en.ftl", ""), ("de.ftl", "")]);
+        for filler in ["fr,", "-", ",", ";", "é", "a-"] {
+            let header = filler.repeat(2_000_000 / filler.len()) + ",de";
+            assert_eq!(texts.negotiate(&header), "en", "{filler:?}");
+        }
+        assert_eq!(
+            texts.negotiate(&("de,".to_owned() + &"é".repeat(1_000_000))),
+            "de"
+        );
+    }
+
+    #[test]
+    fn a_message_that_a_language_lacks_comes_from_english() {
+        let texts = texts(&[("en.ftl", "a = one\nb = two"), ("de.ftl", "a = eins")]);
+        let args = FluentArgs::new();
+        let de = texts.position("de");
+        assert_eq!(texts.format(de, "a", &args).unwrap(), "eins");
+        assert_eq!(texts.format(de, "b", &args).unwrap(), "two");
+        assert!(matches!(texts.format(de, "c", &args), Err(TextError::Missing(id)) if id == "c"));
+    }
+
+    #[test]
+    fn a_later_file_of_a_language_replaces_only_the_messages_it_holds() {
+        let texts = texts(&[("en.ftl", "a = one\nb = two"), ("en.ftl", "b = TWO")]);
+        assert_eq!(texts.names(), ["en"]);
+        let args = FluentArgs::new();
+        assert_eq!(texts.format(0, "a", &args).unwrap(), "one");
+        assert_eq!(texts.format(0, "b", &args).unwrap(), "TWO");
+    }
+
+    #[test]
+    fn an_unknown_variable_is_an_error_and_not_a_hole_in_the_text() {
+        let texts = texts(&[("en.ftl", "a = Hello { $nobody }")]);
+        let error = texts.format(0, "a", &FluentArgs::new()).unwrap_err();
+        assert!(matches!(error, TextError::Format(id, _) if id == "a"));
+    }
+
+    #[test]
+    fn the_writing_direction_follows_the_language() {
+        let texts = texts(&[("en.ftl", ""), ("ar.ftl", ""), ("he-IL.ftl", "")]);
+        let directions: Vec<_> = (0..3).map(|position| texts.direction(position)).collect();
+        assert_eq!(directions, ["ltr", "rtl", "rtl"]);
+    }
+}
