@@ -13,7 +13,7 @@ use auth_core::{
     },
 };
 use sqlx::{Sqlite, SqliteConnection, pool::PoolConnection};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::{
     SqliteStore,
@@ -204,6 +204,18 @@ impl SessionStore for SqliteStore {
         sessions::authenticate(&mut reader, session, now)
             .await
             .map_err(classify)
+    }
+
+    async fn touch(
+        &self,
+        session: SessionId,
+        now: OffsetDateTime,
+        idle: Duration,
+    ) -> Result<Option<Authenticated>, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { sessions::touch(c, session, now, idle).await })
+        })
+        .await
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {

@@ -5,7 +5,7 @@ use auth_core::{
     },
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{
     append, audit, ip, micros, micros_before, moment,
@@ -55,6 +55,20 @@ pub(crate) async fn open(
     Ok(true)
 }
 
+/// Moves a live session on without a refresh token.
+pub(crate) async fn touch(
+    connection: &mut SqliteConnection,
+    id: SessionId,
+    now: OffsetDateTime,
+    idle: Duration,
+) -> sqlx::Result<Option<Authenticated>> {
+    let Some(session) = prolong(connection, id, now, idle).await? else {
+        return Ok(None);
+    };
+    let user = users::by_id(connection, session.user_id).await?;
+    Ok(Some(Authenticated { user, session }))
+}
+
 /// Turns a refresh token, by the rules of [`SessionStore`](auth_core::ports::SessionStore).
 pub(crate) async fn rotate(
     connection: &mut SqliteConnection,
@@ -71,7 +85,9 @@ pub(crate) async fn rotate(
         Some(&rotation.presented),
     )
     .await?;
-    let session = prolong(connection, id, rotation).await?;
+    let session = prolong(connection, id, rotation.now, rotation.idle)
+        .await?
+        .ok_or(sqlx::Error::RowNotFound)?;
     let user = users::by_id(connection, session.user_id).await?;
     Ok(Rotated::Issued(Box::new(Authenticated { user, session })))
 }
@@ -265,22 +281,26 @@ async fn retire_parent(connection: &mut SqliteConnection, digest: &Digest) -> sq
     Ok(())
 }
 
-/// Moves the session's last use and end on.
+/// Moves the last use and the end of a live session on.
 async fn prolong(
     connection: &mut SqliteConnection,
     id: SessionId,
-    rotation: &Rotation,
-) -> sqlx::Result<Session> {
+    now: OffsetDateTime,
+    idle: Duration,
+) -> sqlx::Result<Option<Session>> {
     let row = sqlx::query(concat!(
-        "update auth_sessions set last_used_at = ?2, expires_at = min(?3, ends_at) where id = ?1 returning ",
+        "update auth_sessions as s set last_used_at = ?2, expires_at = min(?3, ends_at)
+         where id = ?1 and expires_at > ?2
+           and exists (select 1 from auth_users u where u.id = s.user_id and u.is_disabled = 0)
+         returning ",
         session_columns!("")
     ))
     .bind(id.as_uuid())
-    .bind(micros(rotation.now))
-    .bind(micros(rotation.now.saturating_add(rotation.idle)))
-    .fetch_one(connection)
+    .bind(micros(now))
+    .bind(micros(now.saturating_add(idle)))
+    .fetch_optional(connection)
     .await?;
-    session(&row)
+    row.as_ref().map(session).transpose()
 }
 
 /// Deletes sessions, expired ones too, and says of each whether it was live.
