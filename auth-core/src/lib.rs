@@ -1,6 +1,9 @@
 //! Accounts, sessions and mailed tokens without a framework.
 
+pub mod adapters;
 mod auth;
+#[cfg(feature = "testing")]
+pub mod contract;
 mod error;
 mod features;
 mod jwt;

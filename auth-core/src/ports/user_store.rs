@@ -17,7 +17,8 @@ pub enum Redeemed {
     Done(Box<User>),
     /// It has expired.
     Expired,
-    /// Unknown, used, killed, of another purpose or of another user.
+    /// Unknown, used, killed, of another purpose or of another user; for [`Change::VerifyEmail`] and [`Change::ResetPassword`] also
+    /// about an address that is not the user's any more.
     Refused,
 }
 

@@ -1,0 +1,292 @@
+//! The whole store in memory: for tests, demonstrations and first steps.
+
+mod outbox;
+mod sessions;
+mod users;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use time::{Duration, OffsetDateTime};
+
+use crate::{
+    ports::{AuditLog, Ended, Store, StoreError, Swept},
+    types::{
+        Account, AuditEntry, CredentialsVersion, Digest, MailId, NewMailedToken, NewSession,
+        Purpose, QueuedMail, Record, Session, SessionId, UserId,
+    },
+};
+
+/// A complete store that forgets everything when its last clone is dropped.
+///
+/// Clones share their data. What concerns all rows of one user scans every row of that kind: fit for thousands of users, not for millions.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    data: Arc<Mutex<Data>>,
+}
+
+impl MemoryStore {
+    /// Every method takes the lock once and holds it across no await: that makes it atomic.
+    ///
+    /// A panic while the lock is held poisons it. Methods decide everything before their first write, and the writes themselves cannot fail,
+    /// so the data behind a poisoned lock is whole and can be used on.
+    fn lock(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Data {
+    accounts: HashMap<UserId, Account>,
+    /// By [`Username::key`](crate::types::Username::key).
+    usernames: HashMap<String, UserId>,
+    /// By [`Email::key`](crate::types::Email::key).
+    emails: HashMap<String, UserId>,
+    sessions: HashMap<SessionId, SessionRow>,
+    /// Which session a refresh token belongs to.
+    refresh_tokens: HashMap<Digest, SessionId>,
+    mailed_tokens: HashMap<Digest, MailedTokenRow>,
+    mails: BTreeMap<MailId, MailRow>,
+    audit: Vec<AuditEntry>,
+}
+
+struct SessionRow {
+    session: Session,
+    tokens: HashMap<Digest, RefreshTokenRow>,
+}
+
+struct RefreshTokenRow {
+    /// The token that it replaced.
+    predecessor: Option<Digest>,
+    /// When its first replacement was issued.
+    used_at: Option<OffsetDateTime>,
+    /// One of its replacements was used.
+    retired: bool,
+}
+
+impl RefreshTokenRow {
+    const fn unused(predecessor: Option<Digest>) -> Self {
+        Self {
+            predecessor,
+            used_at: None,
+            retired: false,
+        }
+    }
+}
+
+/// Used and killed tokens stay until they are swept: the throttle counts them.
+struct MailedTokenRow {
+    token: NewMailedToken,
+    state: TokenState,
+}
+
+#[derive(PartialEq, Eq)]
+enum TokenState {
+    Killed,
+    Unused,
+    Used,
+}
+
+struct MailRow {
+    mail: QueuedMail,
+    attempts: u32,
+    state: MailState,
+}
+
+enum MailState {
+    Claimed { lease: OffsetDateTime },
+    Dead,
+    Waiting { due_at: OffsetDateTime },
+}
+
+impl Data {
+    fn account_at(&mut self, user: UserId, seen: CredentialsVersion) -> Option<&mut Account> {
+        self.accounts
+            .get_mut(&user)
+            .filter(|account| account.version == seen)
+    }
+
+    fn write(&mut self, record: Record) {
+        for mail in record.mails {
+            let row = MailRow {
+                attempts: 0,
+                state: MailState::Waiting {
+                    due_at: mail.created_at,
+                },
+                mail,
+            };
+            self.mails.insert(row.mail.id, row);
+        }
+        self.audit.extend(record.audit);
+    }
+
+    fn insert_session(&mut self, new: NewSession) {
+        let id = new.session.id;
+        let row = SessionRow {
+            session: new.session,
+            tokens: HashMap::from([(new.refresh, RefreshTokenRow::unused(None))]),
+        };
+        self.sessions.insert(id, row);
+        self.refresh_tokens.insert(new.refresh, id);
+    }
+
+    fn remove_session(&mut self, id: SessionId) {
+        if let Some(row) = self.sessions.remove(&id) {
+            for digest in row.tokens.keys() {
+                self.refresh_tokens.remove(digest);
+            }
+        }
+    }
+
+    /// The sessions that went, live or not.
+    fn remove_sessions(&mut self, user: UserId, which: Ended) -> Vec<Session> {
+        let gone: Vec<Session> = self
+            .sessions
+            .values()
+            .map(|row| &row.session)
+            .filter(|session| {
+                session.user_id == user
+                    && match which {
+                        Ended::All => true,
+                        Ended::AllBut(kept) => session.id != kept,
+                        Ended::One(ended) => session.id == ended,
+                    }
+            })
+            .cloned()
+            .collect();
+        for session in &gone {
+            self.remove_session(session.id);
+        }
+        gone
+    }
+
+    fn insert_mailed_token(&mut self, token: NewMailedToken) {
+        let row = MailedTokenRow {
+            token,
+            state: TokenState::Unused,
+        };
+        self.mailed_tokens.insert(row.token.digest, row);
+    }
+
+    /// Kills the unused tokens of a user, of one purpose or of all.
+    fn kill_mailed_tokens(&mut self, user: UserId, purpose: Option<Purpose>) {
+        for row in self.mailed_tokens.values_mut() {
+            if row.token.user_id == user
+                && row.state == TokenState::Unused
+                && purpose.is_none_or(|purpose| purpose == row.token.purpose)
+            {
+                row.state = TokenState::Killed;
+            }
+        }
+    }
+
+    /// Removes an account and all that goes with it; the audit log stays.
+    fn remove_account(&mut self, user: UserId) {
+        if let Some(account) = self.accounts.remove(&user) {
+            self.usernames.remove(account.user.username.key());
+            self.emails.remove(account.user.email.key());
+        }
+        self.remove_sessions(user, Ended::All);
+        self.mailed_tokens
+            .retain(|_, row| row.token.user_id != user);
+        self.mails.retain(|_, row| row.mail.user_id != Some(user));
+    }
+}
+
+fn is_live(session: &Session, now: OffsetDateTime) -> bool {
+    now < session.expires_at
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn sweep(
+        &self,
+        now: OffsetDateTime,
+        unverified_before: OffsetDateTime,
+    ) -> Result<Swept, StoreError> {
+        let hour_ago = now.saturating_sub(Duration::HOUR);
+        let data = &mut *self.lock();
+
+        let sessions: Vec<SessionId> = data
+            .sessions
+            .values()
+            .filter(|row| !is_live(&row.session, now))
+            .map(|row| row.session.id)
+            .collect();
+        for id in &sessions {
+            data.remove_session(*id);
+        }
+
+        let tokens_before = data.mailed_tokens.len();
+        data.mailed_tokens
+            .retain(|_, row| now < row.token.expires_at || hour_ago < row.token.created_at);
+        let tokens = tokens_before - data.mailed_tokens.len();
+
+        let accounts: Vec<UserId> = data
+            .accounts
+            .values()
+            .map(|account| &account.user)
+            .filter(|user| !user.is_verified && user.created_at < unverified_before)
+            .map(|user| user.id)
+            .collect();
+        for id in &accounts {
+            data.remove_account(*id);
+        }
+
+        Ok(Swept {
+            accounts: accounts.len() as u64,
+            sessions: sessions.len() as u64,
+            tokens: tokens as u64,
+        })
+    }
+}
+
+#[async_trait]
+impl AuditLog for MemoryStore {
+    async fn audit_entries(&self, user: UserId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let mut entries: Vec<AuditEntry> = self
+            .lock()
+            .audit
+            .iter()
+            .filter(|entry| entry.user_id == Some(user))
+            .cloned()
+            .collect();
+        entries.sort_by_key(|entry| Reverse((entry.at, entry.id)));
+        entries.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+    use crate::ports::Outbox;
+
+    #[tokio::test]
+    async fn a_panic_under_the_lock_does_not_take_the_store_down() {
+        let store = MemoryStore::default();
+        let poisoner = store.clone();
+        let panicked = std::thread::spawn(move || {
+            let _held = poisoner.lock();
+            panic!("while the lock is held");
+        });
+        assert!(panicked.join().is_err());
+        assert!(store.data.is_poisoned());
+        assert_eq!(store.mail_counts().await.unwrap().queued, 0);
+    }
+}

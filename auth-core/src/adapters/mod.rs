@@ -1,0 +1,5 @@
+//! Ready implementations of the ports.
+
+mod memory;
+
+pub use memory::MemoryStore;

@@ -1,0 +1,200 @@
+//! What any store must do, as suites that a host runs over its own.
+//!
+//! Each behaviour is a function over two handles on one fresh, empty set of data. [`store_contract!`](crate::store_contract) makes a test of each:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use auth_core::{adapters::MemoryStore, contract::Stores};
+//!
+//! async fn stores() -> Stores {
+//!     let store = MemoryStore::default();
+//!     Stores { first: Arc::new(store.clone()), second: Arc::new(store) }
+//! }
+//!
+//! auth_core::store_contract!(stores);
+//! # fn main() {}
+//! ```
+//!
+//! The macro belongs into a module or file of its own in the tests of a crate that has `tokio` with its features `macros` and `rt-multi-thread`.
+//!
+//! # Panics
+//! Every function here panics when the store does not behave: that is the failed test.
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used
+)] // test code: an assertion is what it is for
+
+pub mod audit;
+pub mod fixtures;
+pub mod outbox;
+pub mod sessions;
+pub mod store;
+pub mod tokens;
+pub mod users;
+
+use std::{fmt, sync::Arc};
+
+use crate::ports::Store;
+
+/// Two handles on one fresh, empty set of data: two pools on one database, or clones of a store in memory.
+#[derive(Clone)]
+pub struct Stores {
+    /// A handle.
+    pub first: Arc<dyn Store>,
+    /// Another one, as a second replica has it.
+    pub second: Arc<dyn Store>,
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
+}
+
+/// Makes a `#[tokio::test]` of each behaviour; the argument is an async function or closure without parameters that returns
+/// [`Stores`](crate::contract::Stores) on fresh, empty data.
+#[macro_export]
+macro_rules! store_contract {
+    ($make:expr) => {
+        $crate::store_contract!(@suite $make, audit:
+            every_field_of_an_entry_survives
+            the_newest_entries_come_first
+            entries_are_shown_with_their_user);
+        $crate::store_contract!(@suite $make, outbox:
+            the_oldest_mails_are_claimed_first
+            every_letter_survives
+            a_claimed_mail_is_held_until_its_lease_ends
+            a_lost_claim_marks_nothing
+            an_unclaimed_mail_cannot_be_marked
+            a_lease_finer_than_a_microsecond_names_its_claim
+            a_sent_mail_is_deleted
+            a_failed_mail_is_due_again_at_its_time
+            a_dead_letter_is_counted_and_never_claimed
+            parallel_claims_never_overlap);
+        $crate::store_contract!(@suite $make, sessions:
+            an_opened_session_is_live_everywhere
+            every_field_of_a_session_survives
+            a_stale_version_opens_no_session
+            a_rehash_leaves_the_version
+            an_idle_session_expires
+            an_unused_token_gets_its_replacement
+            a_session_never_outlives_its_absolute_end
+            a_touched_session_moves_on
+            a_session_that_is_over_is_not_touched
+            a_used_token_gets_another_replacement_within_its_grace
+            a_later_token_has_its_own_grace
+            parallel_rotations_of_one_token_are_all_issued
+            a_replay_after_the_grace_ends_the_session
+            the_grace_counts_from_the_first_use
+            a_retired_token_is_a_replay_at_once
+            any_replacement_retires_its_predecessor
+            an_older_ancestor_ends_the_session
+            a_replay_leaves_the_other_sessions
+            parallel_replays_are_recorded_once
+            an_unknown_refresh_token_is_unknown
+            a_session_is_found_by_any_of_its_refresh_tokens
+            sessions_end_as_they_were_chosen
+            only_live_sessions_are_counted_when_they_end
+            sessions_are_listed_newest_first
+            a_login_that_races_a_password_change_leaves_no_session);
+        $crate::store_contract!(@suite $make, store:
+            a_ping_is_answered
+            expired_sessions_are_swept
+            mailed_tokens_are_swept_once_the_throttle_is_done_with_them
+            accounts_that_were_never_verified_are_swept
+            a_dropped_call_is_made_whole_or_not_at_all);
+        $crate::store_contract!(@suite $make, tokens:
+            an_issued_token_is_pending_and_mailed
+            the_gap_between_two_mails_is_kept
+            the_hourly_cap_is_kept
+            a_throttle_concerns_one_purpose_of_one_user
+            used_and_killed_tokens_count_for_the_throttle
+            the_token_of_a_registration_counts_for_the_throttle
+            of_tokens_asked_for_at_once_one_is_issued
+            a_user_who_is_gone_gets_no_token
+            a_change_of_address_begins_with_two_tokens
+            a_newer_change_of_address_replaces_the_older
+            a_refused_change_of_address_writes_nothing
+            a_look_at_a_token_does_not_use_it
+            a_token_does_one_thing_for_one_user
+            an_expired_token_changes_nothing
+            a_verification_counts_the_address_as_verified
+            a_redeemed_token_is_recorded_once
+            a_used_verification_already_holds
+            a_reset_replaces_everything_that_opens_the_account
+            a_reset_sets_a_first_password
+            a_used_reset_token_is_refused
+            a_changed_address_replaces_the_old_one
+            an_address_may_change_in_case_only
+            a_token_for_an_address_taken_meanwhile_stays_unused
+            a_cancelled_change_of_address_is_dropped
+            an_older_cancel_token_stops_a_newer_change
+            a_killed_token_is_refused
+            a_token_about_a_former_address_is_refused
+            of_redemptions_at_once_one_is_done
+            of_changes_to_one_address_at_once_one_is_done);
+        $crate::store_contract!(@suite $make, users:
+            a_registration_writes_all_of_its_rows
+            an_account_needs_no_password_session_or_token
+            every_field_of_an_account_survives
+            a_taken_username_writes_nothing
+            a_taken_address_writes_nothing
+            an_unverified_address_is_taken_too
+            of_registrations_of_one_username_at_once_one_wins
+            of_registrations_of_one_address_at_once_one_wins
+            an_account_is_found_by_id_username_and_address
+            an_appended_record_is_written
+            a_changed_password_ends_what_the_old_one_opened
+            a_stale_version_changes_no_password
+            a_password_is_not_changed_from_a_session_that_is_gone
+            of_password_changes_at_once_one_is_made
+            a_deleted_account_takes_everything_but_the_audit_log
+            a_stale_version_deletes_nothing
+            a_disabled_account_opens_nothing
+            an_account_can_be_enabled_again
+            a_status_is_set_once
+            administrator_rights_are_given_and_taken);
+    };
+    (@suite $make:expr, $suite:ident: $($behaviour:ident)*) => {
+        mod $suite {
+            #[allow(unused_imports)] // a closure may need nothing
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $behaviour() {
+                    $crate::contract::$suite::$behaviour(($make)().await).await;
+                }
+            )*
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_behaviour_has_its_test() {
+        let (list, _) = include_str!("mod.rs")
+            .split_once("@suite $make:expr")
+            .unwrap();
+        for suite in [
+            include_str!("audit.rs"),
+            include_str!("outbox.rs"),
+            include_str!("sessions.rs"),
+            include_str!("store.rs"),
+            include_str!("tokens.rs"),
+            include_str!("users.rs"),
+        ] {
+            for rest in suite.split("\npub async fn ").skip(1) {
+                let (name, _) = rest.split_once('(').unwrap();
+                assert!(
+                    list.split_whitespace()
+                        .any(|word| word.trim_end_matches(");") == name),
+                    "{name} is missing in store_contract!"
+                );
+            }
+        }
+    }
+}
