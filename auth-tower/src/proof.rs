@@ -103,6 +103,7 @@ pub(crate) fn internal(
     headers: &HeaderMap,
 ) -> Result<InternalCaller, Problem> {
     let name = keys.caller(headers).ok_or(Problem::InvalidApiKey)?;
+    tracing::debug!(key = &*name, "an internal request is admitted");
     Ok(InternalCaller { name })
 }
 

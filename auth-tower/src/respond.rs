@@ -203,10 +203,16 @@ impl Problem {
 
     /// Logs what an operator must see: once, here, with everything that led to it.
     fn log(&self, status: StatusCode, request_id: &RequestId) {
-        if let (Self::Core(error) | Self::MailedToken(error), true) =
-            (self, status.is_server_error())
-        {
-            log_failure(error, Some(request_id.as_str()));
+        match self {
+            Self::Core(error) | Self::MailedToken(error) if status.is_server_error() => {
+                log_failure(error, Some(request_id.as_str()));
+            }
+            // ASVS 16.3.2
+            Self::InvalidApiKey => tracing::info!(
+                request_id = request_id.as_str(),
+                "a request without a valid API key is refused"
+            ),
+            _ => {}
         }
     }
 }
