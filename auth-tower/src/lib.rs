@@ -32,6 +32,8 @@ mod request_id;
 pub mod require;
 mod respond;
 mod router;
+#[cfg(test)]
+mod testing;
 
 pub use body::{AuthBody, BoxError};
 pub use client_ip::{ClientIp, PeerAddr};

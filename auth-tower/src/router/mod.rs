@@ -5,6 +5,8 @@ mod prefix;
 mod route;
 mod service;
 mod table;
+#[cfg(test)]
+mod tests;
 mod unit_of_work;
 
 use std::sync::Arc;
@@ -43,7 +45,7 @@ use crate::{client_ip::ClientIp, internal_keys::InternalKeys, mount::AuthLayer};
 ///
 /// # Runtime
 /// Handlers run in tasks of their own, so that a client that hangs up leaves nothing half done: requests must be served inside a
-/// tokio runtime.
+/// tokio runtime. Bodies are bounded in size, not in time: the server that holds the connection sets the time-outs.
 #[derive(Debug, Clone)]
 #[must_use = "it mounts nothing until it is made a layer or a service"]
 pub struct AuthRouter {
