@@ -1,0 +1,567 @@
+//! What goes out. No other file knows statuses, challenges or the problem document (RFC 9457).
+
+use std::{error::Error as StdError, fmt::Write};
+
+use auth_core::{Error, InvalidField};
+use http::{
+    HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS,
+    },
+};
+use serde::Serialize;
+
+use crate::{
+    body::AuthBody,
+    request_id::{RequestId, X_REQUEST_ID},
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const PROBLEM_JSON: HeaderValue =
+    HeaderValue::from_static("application/problem+json; charset=utf-8");
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+
+/// An answer that is no problem.
+pub(crate) struct Reply {
+    status: StatusCode,
+    content: Option<(HeaderValue, Content)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+enum Content {
+    Bytes(Vec<u8>),
+    /// Of a HEAD request whose GET would have an effect: nobody knows what it would say.
+    Unknown,
+}
+
+impl Reply {
+    /// 200
+    pub(crate) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
+        Self::json(StatusCode::OK, body)
+    }
+
+    /// 201
+    pub(crate) fn created(body: &impl Serialize) -> Result<Self, Problem> {
+        Self::json(StatusCode::CREATED, body)
+    }
+
+    /// 202: whether anything is done is not said.
+    pub(crate) fn accepted(body: &impl Serialize) -> Result<Self, Problem> {
+        Self::json(StatusCode::ACCEPTED, body)
+    }
+
+    /// 204
+    pub(crate) const fn no_content() -> Self {
+        Self {
+            status: StatusCode::NO_CONTENT,
+            content: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// 503 that is a report and no failure of ours.
+    pub(crate) fn unavailable(body: &impl Serialize) -> Result<Self, Problem> {
+        let mut reply = Self::json(StatusCode::SERVICE_UNAVAILABLE, body)?;
+        reply.headers.push((RETRY_AFTER, RETRY_AFTER_SECONDS));
+        Ok(reply)
+    }
+
+    /// What OPTIONS gets on a known path.
+    pub(crate) fn options(allow: &str) -> Self {
+        Self {
+            headers: allow_header(allow).into_iter().collect(),
+            ..Self::no_content()
+        }
+    }
+
+    /// What HEAD gets where GET would have an effect (RFC 9110 §9.2.1: HEAD is safe).
+    pub(crate) const fn without_effect() -> Self {
+        Self {
+            status: StatusCode::OK,
+            content: Some((JSON, Content::Unknown)),
+            headers: Vec::new(),
+        }
+    }
+
+    fn json(status: StatusCode, body: &impl Serialize) -> Result<Self, Problem> {
+        let bytes = serde_json::to_vec(body).map_err(|error| Error::Internal(Box::new(error)))?;
+        Ok(Self {
+            status,
+            content: Some((JSON, Content::Bytes(bytes))),
+            headers: Vec::new(),
+        })
+    }
+}
+
+/// Why a request does not get what it asked for.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// As the core says.
+    Core(Error),
+    /// No `X-API-Key`, or none of ours; which of the two is not said.
+    InvalidApiKey,
+    /// A token out of a mail proves no session: what is wrong with it is wrong with the request.
+    MailedToken(Error),
+    /// A body that is no JSON, or that ended early.
+    MalformedBody,
+    /// The path is known; the methods that it has.
+    MethodNotAllowed(String),
+    /// No bearer token.
+    MissingToken,
+    /// No such path.
+    NotFound,
+    /// A body over the cap.
+    PayloadTooLarge,
+    /// A body of another or no type.
+    UnsupportedMediaType,
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::Core(error)
+    }
+}
+
+impl Problem {
+    /// For endpoints that take a token out of a mail.
+    pub(crate) fn of_mailed_token(error: Error) -> Self {
+        match error {
+            Error::InvalidToken | Error::TokenExpired => Self::MailedToken(error),
+            _ => Self::Core(error),
+        }
+    }
+
+    /// Status and sentence.
+    fn sheet(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Core(error) => core_sheet(error),
+            Self::InvalidApiKey => (
+                StatusCode::UNAUTHORIZED,
+                "A valid API key is required in the X-API-Key header.",
+            ),
+            Self::MailedToken(error) => (StatusCode::BAD_REQUEST, core_sheet(error).1),
+            Self::MalformedBody => (
+                StatusCode::BAD_REQUEST,
+                "The body is not well-formed JSON with unique member names.",
+            ),
+            Self::MethodNotAllowed(_) => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This path has other methods; the Allow header names them.",
+            ),
+            Self::MissingToken => (
+                StatusCode::UNAUTHORIZED,
+                "An access token is required in the Authorization header.",
+            ),
+            Self::NotFound => (StatusCode::NOT_FOUND, "There is nothing at this path."),
+            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The Content-Type of the body is missing or not one that this endpoint reads.",
+            ),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Core(error) | Self::MailedToken(error) => error.code(),
+            Self::InvalidApiKey => "invalid_api_key",
+            Self::MalformedBody => "malformed_json",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::MissingToken => "missing_token",
+            Self::NotFound => "not_found",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+        }
+    }
+
+    /// RFC 9110 §11.6.1: a 401 says what would be accepted. RFC 6750 §3.1: an error code only where a token was sent.
+    fn challenge(&self) -> Option<HeaderValue> {
+        let challenge = match self {
+            Self::Core(Error::InvalidToken | Error::TokenExpired | Error::TokenReused) => {
+                r#"Bearer error="invalid_token""#
+            }
+            Self::Core(Error::EmailNotVerified) => r#"Bearer error="insufficient_scope""#,
+            Self::Core(Error::InvalidCredentials) | Self::MissingToken => "Bearer",
+            Self::InvalidApiKey => "ApiKey",
+            _ => return None,
+        };
+        Some(HeaderValue::from_static(challenge))
+    }
+
+    fn errors(&self) -> Vec<FieldError<'_>> {
+        match self {
+            Self::Core(Error::Invalid(fields)) => fields.iter().map(FieldError::of).collect(),
+            Self::Core(Error::UserExists(unique)) => vec![FieldError {
+                field: unique.as_str(),
+                code: "taken",
+                message: "Another account has it.",
+            }],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Logs what an operator must see: once, here, with everything that led to it.
+    fn log(&self, status: StatusCode, request_id: &RequestId) {
+        match self {
+            Self::Core(error) | Self::MailedToken(error) if status.is_server_error() => {
+                log_failure(error, Some(request_id.as_str()));
+            }
+            // ASVS 16.3.2
+            Self::InvalidApiKey => tracing::info!(
+                request_id = request_id.as_str(),
+                "a request without a valid API key is refused"
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// Writes an error and its sources into one entry of the log.
+pub(crate) fn log_failure(error: &Error, request_id: Option<&str>) {
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // A String takes any text.
+        let _ = write!(chain, ": {cause}");
+        source = cause.source();
+    }
+    tracing::error!(
+        request_id,
+        code = error.code(),
+        error = chain,
+        "a request failed"
+    );
+}
+
+fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
+    match error {
+        Error::CurrentPasswordInvalid => {
+            (StatusCode::BAD_REQUEST, "The current password is wrong.")
+        }
+        Error::EmailNotVerified => (
+            StatusCode::FORBIDDEN,
+            "The e-mail address has to be verified first.",
+        ),
+        Error::EmailTaken => (
+            StatusCode::CONFLICT,
+            "Another account has this e-mail address.",
+        ),
+        Error::Invalid(_) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The request has fields that are not valid.",
+        ),
+        Error::InvalidCredentials => (StatusCode::UNAUTHORIZED, "Username or password is wrong."),
+        Error::InvalidToken => (StatusCode::UNAUTHORIZED, "The token is not valid."),
+        Error::Overloaded => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too much is asked at once; try again in a moment.",
+        ),
+        Error::ReauthenticationRequired => {
+            (StatusCode::FORBIDDEN, "A fresh login is required for this.")
+        }
+        Error::SessionNotFound => (StatusCode::NOT_FOUND, "There is no such session."),
+        Error::TokenExpired => (StatusCode::UNAUTHORIZED, "The token has expired."),
+        Error::TokenReused => (
+            StatusCode::UNAUTHORIZED,
+            "The refresh token was used before; the session is over.",
+        ),
+        Error::Unavailable(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The service is unavailable; try again in a moment.",
+        ),
+        Error::UserExists(_) => (
+            StatusCode::CONFLICT,
+            "The username or the e-mail address is taken.",
+        ),
+        Error::UserNotFound => (StatusCode::NOT_FOUND, "There is no such user."),
+        // Error::Internal, and what this version does not know: never more than that it failed.
+        _ => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Something failed; the request id helps to find out what.",
+        ),
+    }
+}
+
+/// RFC 9457 §3. With `about:blank` the title is the status's own (§4.2.1).
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'static str,
+    code: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError<'a>>,
+}
+
+#[derive(Serialize)]
+struct FieldError<'a> {
+    field: &'a str,
+    code: &'static str,
+    message: &'static str,
+}
+
+impl<'a> FieldError<'a> {
+    fn of(invalid: &'a InvalidField) -> Self {
+        Self {
+            field: &invalid.field,
+            code: invalid.reason.code,
+            message: invalid.reason.message,
+        }
+    }
+}
+
+/// The response to a request of this method and id.
+pub(crate) fn respond(
+    outcome: Result<Reply, Problem>,
+    method: &Method,
+    request_id: &RequestId,
+) -> Response<AuthBody> {
+    let reply = outcome.unwrap_or_else(|problem| reply_of(&problem, request_id));
+    let mut response = Response::new(AuthBody::empty());
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    headers.extend(reply.headers);
+    // Any answer of ours may hold a token, a secret or what led to one (RFC 6749 §5.1, ASVS 14.3.2).
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    if let Some((content_type, content)) = reply.content {
+        headers.insert(CONTENT_TYPE, content_type);
+        if let Content::Bytes(bytes) = content {
+            // Set by us, so that HEAD says what GET would send (RFC 9110 §9.3.2).
+            headers.insert(CONTENT_LENGTH, bytes.len().into());
+            if method != Method::HEAD {
+                *response.body_mut() = AuthBody::from(bytes::Bytes::from(bytes));
+            }
+        }
+    }
+    response
+}
+
+fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
+    let (status, detail) = problem.sheet();
+    problem.log(status, request_id);
+    let code = if status == StatusCode::INTERNAL_SERVER_ERROR {
+        "internal"
+    } else {
+        problem.code()
+    };
+    let document = Document {
+        r#type: "about:blank",
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        detail,
+        code,
+        request_id: request_id.as_str(),
+        errors: problem.errors(),
+    };
+    let mut headers = Vec::new();
+    if let Problem::MethodNotAllowed(allow) = problem {
+        headers.extend(allow_header(allow));
+    }
+    if let Some(challenge) = problem.challenge() {
+        headers.push((WWW_AUTHENTICATE, challenge));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.push((RETRY_AFTER, RETRY_AFTER_SECONDS));
+    }
+    // Numbers and strings only: this cannot fail, and an empty body with the right status would still be an answer.
+    let bytes = serde_json::to_vec(&document).unwrap_or_default();
+    Reply {
+        status,
+        content: Some((PROBLEM_JSON, Content::Bytes(bytes))),
+        headers,
+    }
+}
+
+fn allow_header(allow: &str) -> Option<(HeaderName, HeaderValue)> {
+    HeaderValue::from_str(allow)
+        .ok()
+        .map(|value| (ALLOW, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use auth_core::{Error, InvalidField, ports::Unique, types::Invalid};
+    use http::{HeaderMap, Method, Response};
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    use super::{Problem, Reply, respond};
+    use crate::{body::AuthBody, request_id::RequestId};
+
+    async fn read(response: Response<AuthBody>) -> (u16, HeaderMap, Value) {
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        (parts.status.as_u16(), parts.headers, body)
+    }
+
+    async fn answer(problem: Problem) -> (u16, HeaderMap, Value) {
+        let id = RequestId::of(&HeaderMap::new());
+        read(respond(Err(problem), &Method::GET, &id)).await
+    }
+
+    #[tokio::test]
+    #[allow(clippy::too_many_lines)] // one table
+    async fn statuses_codes_and_challenges() {
+        let backend = || "relation \"secrets\" does not exist".into();
+        let invalid_token = Some(r#"Bearer error="invalid_token""#);
+        for (problem, status, code, challenge) in [
+            (
+                Error::CurrentPasswordInvalid.into(),
+                400,
+                "current_password_invalid",
+                None,
+            ),
+            (
+                Error::EmailNotVerified.into(),
+                403,
+                "email_not_verified",
+                Some(r#"Bearer error="insufficient_scope""#),
+            ),
+            (Error::EmailTaken.into(), 409, "email_taken", None),
+            (Error::Internal(backend()).into(), 500, "internal", None),
+            (
+                Error::InvalidCredentials.into(),
+                401,
+                "invalid_credentials",
+                Some("Bearer"),
+            ),
+            (
+                Error::InvalidToken.into(),
+                401,
+                "invalid_token",
+                invalid_token,
+            ),
+            (
+                Error::TokenExpired.into(),
+                401,
+                "token_expired",
+                invalid_token,
+            ),
+            (
+                Error::TokenReused.into(),
+                401,
+                "token_reused",
+                invalid_token,
+            ),
+            (Error::Overloaded.into(), 503, "overloaded", None),
+            (
+                Error::ReauthenticationRequired.into(),
+                403,
+                "reauthentication_required",
+                None,
+            ),
+            (
+                Error::SessionNotFound.into(),
+                404,
+                "session_not_found",
+                None,
+            ),
+            (
+                Error::Unavailable(backend()).into(),
+                503,
+                "unavailable",
+                None,
+            ),
+            (Error::UserNotFound.into(), 404, "user_not_found", None),
+            (
+                Problem::of_mailed_token(Error::InvalidToken),
+                400,
+                "invalid_token",
+                None,
+            ),
+            (
+                Problem::of_mailed_token(Error::TokenExpired),
+                400,
+                "token_expired",
+                None,
+            ),
+            (
+                Problem::of_mailed_token(Error::Overloaded),
+                503,
+                "overloaded",
+                None,
+            ),
+            (
+                Problem::InvalidApiKey,
+                401,
+                "invalid_api_key",
+                Some("ApiKey"),
+            ),
+            (Problem::MissingToken, 401, "missing_token", Some("Bearer")),
+            (Problem::MalformedBody, 400, "malformed_json", None),
+            (Problem::NotFound, 404, "not_found", None),
+            (Problem::PayloadTooLarge, 413, "payload_too_large", None),
+            (
+                Problem::UnsupportedMediaType,
+                415,
+                "unsupported_media_type",
+                None,
+            ),
+        ] {
+            let (got, headers, body) = answer(problem).await;
+            assert_eq!(got, status, "{code}");
+            assert_eq!(body["status"], status, "{code}");
+            assert_eq!(body["code"], code);
+            assert_eq!(body["type"], "about:blank");
+            assert!(body["title"].is_string() && body["detail"].is_string());
+            assert_eq!(
+                body["request_id"],
+                headers["x-request-id"].to_str().unwrap()
+            );
+            assert_eq!(
+                headers["content-type"],
+                "application/problem+json; charset=utf-8"
+            );
+            assert_eq!(headers["cache-control"], "no-store");
+            assert_eq!(headers["x-content-type-options"], "nosniff");
+            assert_eq!(
+                headers
+                    .get("www-authenticate")
+                    .map(|it| it.to_str().unwrap()),
+                challenge,
+                "{code}"
+            );
+            assert_eq!(headers.contains_key("retry-after"), status == 503, "{code}");
+            assert!(
+                !body.to_string().contains("relation"),
+                "a cause leaks: {body}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn fields_are_named_with_their_reasons() {
+        let reason = Invalid::new("too_short", "Longer, please.");
+        let fields = vec![InvalidField::new("password", reason)];
+        let (status, _, body) = answer(Error::Invalid(fields).into()).await;
+        assert_eq!(status, 422);
+        let expected =
+            json!([{"field": "password", "code": "too_short", "message": "Longer, please."}]);
+        assert_eq!(body["errors"], expected);
+
+        let (status, _, body) = answer(Error::UserExists(Unique::Email).into()).await;
+        assert_eq!((status, &body["code"]), (409, &json!("user_exists")));
+        assert_eq!(body["errors"][0]["field"], "email");
+        assert_eq!(body["errors"][0]["code"], "taken");
+    }
+
+    #[tokio::test]
+    async fn head_says_what_get_would_send() {
+        let id = RequestId::of(&HeaderMap::new());
+        let outcome = || Reply::ok(&json!({"status": "ok"}));
+        let (_, get, _) = read(respond(outcome(), &Method::GET, &id)).await;
+        let (status, head, body) = read(respond(outcome(), &Method::HEAD, &id)).await;
+        assert_eq!((status, body), (200, Value::Null));
+        assert_eq!(head, get);
+        assert_eq!(get["content-length"], "15");
+        assert_eq!(get["content-type"], "application/json; charset=utf-8");
+    }
+}

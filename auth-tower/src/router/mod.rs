@@ -1,0 +1,126 @@
+//! From the declared routes to a layer or a service.
+
+mod dispatch;
+mod prefix;
+mod route;
+mod service;
+mod table;
+#[cfg(test)]
+mod tests;
+mod unit_of_work;
+
+use std::sync::Arc;
+
+use auth_core::Auth;
+
+pub(crate) use self::{
+    dispatch::Dispatch,
+    route::{Ctx, Route},
+};
+use self::{dispatch::Paths, table::declared};
+pub use self::{
+    prefix::{InvalidPrefix, Prefix},
+    route::{Class, RouteInfo},
+    service::{AuthFuture, AuthService},
+    table::{Endpoint, routes},
+};
+use crate::{client_ip::ClientIp, internal_keys::InternalKeys, mount::AuthLayer};
+
+/// Puts the endpoints together: all that [`routes`] names, but those that need mail when [`Auth`] has no mailer.
+///
+/// ```
+/// # use auth_core::{Auth, types::Secret};
+/// use auth_tower::{AuthRouter, ClientIp, Endpoint, InternalKeys, Prefix};
+///
+/// # fn mount(auth: &Auth, key: Secret<String>) -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = AuthRouter::new(auth)
+///     .prefix(Prefix::parse("/api")?)
+///     .internal_keys(InternalKeys::parse([("billing", key)])?)
+///     .client_ip(ClientIp::peer())
+///     .without(Endpoint::DeleteAccount)
+///     .into_layer();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Runtime
+/// Handlers run in tasks of their own, so that a client that hangs up leaves nothing half done: requests must be served inside a
+/// tokio runtime. Bodies are bounded in size, not in time: the server that holds the connection sets the time-outs.
+#[derive(Debug, Clone)]
+#[must_use = "it mounts nothing until it is made a layer or a service"]
+pub struct AuthRouter {
+    auth: Auth,
+    client_ip: ClientIp,
+    keys: InternalKeys,
+    prefix: Prefix,
+    without: Vec<Endpoint>,
+}
+
+impl AuthRouter {
+    /// All endpoints, without a prefix, an internal key or a known client address.
+    pub fn new(auth: &Auth) -> Self {
+        Self {
+            auth: auth.clone(),
+            client_ip: ClientIp::none(),
+            keys: InternalKeys::none(),
+            prefix: Prefix::default(),
+            without: Vec::new(),
+        }
+    }
+
+    /// How the client's address is found.
+    pub fn client_ip(mut self, client_ip: ClientIp) -> Self {
+        self.client_ip = client_ip;
+        self
+    }
+
+    /// The keys that open internal routes. Without them those answer 401.
+    pub fn internal_keys(mut self, keys: InternalKeys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Where to mount, as paths arrive here: not what an outer router has taken off already.
+    pub fn prefix(mut self, prefix: Prefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// Leaves an endpoint out. A path without any is the host's own again.
+    pub fn without(mut self, endpoint: Endpoint) -> Self {
+        self.without.push(endpoint);
+        self
+    }
+
+    /// The routes that this router mounts.
+    pub fn routes(&self) -> impl Iterator<Item = RouteInfo> {
+        self.active().map(|route| route.info)
+    }
+
+    /// A layer: our paths are answered, every other request goes on to the host's service untouched.
+    pub fn into_layer(self) -> AuthLayer {
+        AuthLayer::new(self.into_dispatch())
+    }
+
+    /// A service of its own, which answers 404 to paths that are not ours.
+    pub fn into_service(self) -> AuthService {
+        AuthService::new(self.into_dispatch())
+    }
+
+    fn into_dispatch(self) -> Arc<Dispatch> {
+        let paths = Paths::new(self.prefix.as_str(), self.active());
+        Arc::new(Dispatch {
+            auth: self.auth,
+            client_ip: self.client_ip,
+            keys: self.keys,
+            paths,
+        })
+    }
+
+    fn active(&self) -> impl Iterator<Item = Route> {
+        let has_mailer = self.auth.has_mailer();
+        declared().into_iter().filter(move |route| {
+            (has_mailer || !route.info.needs_mailer) && !self.without.contains(&route.info.endpoint)
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! What a route is. Its class decides which proof its handler takes, so that a handler under the wrong class does not compile.
+
+use std::{fmt, pin::Pin};
+
+use auth_core::{Auth, types::Client};
+use http::{HeaderMap, Method};
+
+use super::table::Endpoint;
+use crate::{
+    internal_keys::InternalKeys,
+    proof::{self, InternalCaller, VerifiedUser},
+    read::{Fields, Input},
+    respond::{Problem, Reply},
+};
+
+/// What every handler gets.
+pub(crate) struct Ctx {
+    pub(crate) auth: Auth,
+    pub(crate) client: Client,
+    pub(crate) fields: Fields,
+}
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Class {
+    /// Whoever holds a token and sends it in the body.
+    AuthenticatedByBody,
+    /// Other services, by `X-API-Key`.
+    Internal,
+    /// Anybody.
+    Public,
+    /// A user with a live session and a verified e-mail address, by bearer token.
+    Verified,
+}
+
+impl Class {
+    /// As documents spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthenticatedByBody => "Authenticated by its body",
+            Self::Internal => "Internal",
+            Self::Public => "Public",
+            Self::Verified => "Verified",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is declared of a route.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RouteInfo {
+    /// What it is for; its name for [`AuthRouter::without`](crate::AuthRouter::without).
+    pub endpoint: Endpoint,
+    /// `GET` routes answer `HEAD` as well, and all of them `OPTIONS`.
+    pub method: Method,
+    /// Without the host's prefix; parameters as `{name}`.
+    pub path: &'static str,
+    /// Who may call it.
+    pub class: Class,
+    /// Where its fields come from.
+    pub input: Input,
+    /// The most bytes of a body.
+    pub body_limit: usize,
+    /// It is there only with a mailer.
+    pub needs_mailer: bool,
+    /// It is `GET` and yet changes something; `HEAD` does not.
+    pub has_effect: bool,
+    /// One line for people.
+    pub summary: &'static str,
+}
+
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
+/// A handler that has its proof and waits for the rest of the request.
+pub(crate) type Admitted<'a> = Box<dyn FnOnce(Ctx) -> Work + Send + 'a>;
+
+type Plain = Box<dyn Fn(Ctx) -> Work + Send + Sync>;
+type With<Proof> = Box<dyn Fn(Ctx, Proof) -> Work + Send + Sync>;
+
+enum Handler {
+    Internal(With<InternalCaller>),
+    Open(Plain),
+    Verified(With<VerifiedUser>),
+}
+
+/// A declared route and what answers it.
+pub(crate) struct Route {
+    pub(crate) info: RouteInfo,
+    handler: Handler,
+}
+
+pub(crate) fn public<F, W>(
+    endpoint: Endpoint,
+    method: Method,
+    path: &'static str,
+    handler: F,
+) -> Route
+where
+    F: Fn(Ctx) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Reply, Problem>> + Send + 'static,
+{
+    let handler = Handler::Open(Box::new(move |ctx| Box::pin(handler(ctx))));
+    Route::new(endpoint, method, path, Class::Public, handler)
+}
+
+/// The token in the body is the proof, and the core is asked about it by the handler itself.
+pub(crate) fn authenticated_by_body<F, W>(
+    endpoint: Endpoint,
+    method: Method,
+    path: &'static str,
+    handler: F,
+) -> Route
+where
+    F: Fn(Ctx) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Reply, Problem>> + Send + 'static,
+{
+    let handler = Handler::Open(Box::new(move |ctx| Box::pin(handler(ctx))));
+    Route::new(endpoint, method, path, Class::AuthenticatedByBody, handler)
+}
+
+pub(crate) fn verified<F, W>(
+    endpoint: Endpoint,
+    method: Method,
+    path: &'static str,
+    handler: F,
+) -> Route
+where
+    F: Fn(Ctx, VerifiedUser) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Reply, Problem>> + Send + 'static,
+{
+    let handler = Handler::Verified(Box::new(move |ctx, who| Box::pin(handler(ctx, who))));
+    Route::new(endpoint, method, path, Class::Verified, handler)
+}
+
+pub(crate) fn internal<F, W>(
+    endpoint: Endpoint,
+    method: Method,
+    path: &'static str,
+    handler: F,
+) -> Route
+where
+    F: Fn(Ctx, InternalCaller) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Reply, Problem>> + Send + 'static,
+{
+    let handler = Handler::Internal(Box::new(move |ctx, who| Box::pin(handler(ctx, who))));
+    Route::new(endpoint, method, path, Class::Internal, handler)
+}
+
+impl Route {
+    /// Of a body, unless a route says otherwise.
+    const BODY_LIMIT: usize = 64 * 1024;
+
+    const fn new(
+        endpoint: Endpoint,
+        method: Method,
+        path: &'static str,
+        class: Class,
+        handler: Handler,
+    ) -> Self {
+        let info = RouteInfo {
+            endpoint,
+            method,
+            path,
+            class,
+            input: Input::None,
+            body_limit: Self::BODY_LIMIT,
+            needs_mailer: false,
+            has_effect: false,
+            summary: "",
+        };
+        Self { info, handler }
+    }
+
+    pub(crate) const fn json(mut self) -> Self {
+        self.info.input = Input::Json;
+        self
+    }
+
+    pub(crate) const fn json_or_form(mut self) -> Self {
+        self.info.input = Input::JsonOrForm;
+        self
+    }
+
+    pub(crate) const fn query(mut self) -> Self {
+        self.info.input = Input::Query;
+        self
+    }
+
+    pub(crate) const fn by_mail(mut self) -> Self {
+        self.info.needs_mailer = true;
+        self
+    }
+
+    pub(crate) const fn with_effect(mut self) -> Self {
+        self.info.has_effect = true;
+        self
+    }
+
+    pub(crate) const fn says(mut self, summary: &'static str) -> Self {
+        self.info.summary = summary;
+        self
+    }
+
+    /// Checks the class; what comes back can be run without another check.
+    pub(crate) async fn admit(
+        &self,
+        auth: &Auth,
+        keys: &InternalKeys,
+        headers: &HeaderMap,
+    ) -> Result<Admitted<'_>, Problem> {
+        Ok(match &self.handler {
+            Handler::Internal(run) => {
+                let who = proof::internal(keys, headers)?;
+                Box::new(move |ctx| run(ctx, who))
+            }
+            Handler::Open(run) => Box::new(run),
+            Handler::Verified(run) => {
+                let who = proof::verified(auth, headers).await?;
+                Box::new(move |ctx| run(ctx, who))
+            }
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! The declaration of all endpoints: dispatch, documents and tests read this table and nothing else.
+
+use std::fmt;
+
+use http::Method;
+
+use super::route::{Route, RouteInfo, authenticated_by_body, internal, public, verified};
+use crate::endpoints::{
+    change_email, change_password, delete_account, diagnostics, login, logout, lookup_user, me,
+    refresh, register, resend_verification, reset_password, revoke, sessions, verify_email,
+};
+
+macro_rules! endpoints {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal),* $(,)?) => {
+        /// Names an endpoint, for [`AuthRouter::without`](crate::AuthRouter::without) and [`RouteInfo`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Endpoint { $($(#[$doc])* $variant),* }
+
+        impl Endpoint {
+            /// Stable and `snake_case`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+endpoints! {
+    /// `POST /auth/cancel-email-change`
+    CancelEmailChange => "cancel_email_change",
+    /// `PUT /auth/users/change-email`
+    ChangeEmail => "change_email",
+    /// `PUT /auth/users/change-password`
+    ChangePassword => "change_password",
+    /// `DELETE /auth/users/delete-account`
+    DeleteAccount => "delete_account",
+    /// `GET /auth/users/{user_id}/email`
+    EmailOfUser => "email_of_user",
+    /// `DELETE /auth/sessions/{id}`
+    EndSession => "end_session",
+    /// `GET /health`
+    Health => "health",
+    /// `POST /auth/login`
+    Login => "login",
+    /// `POST /auth/logout`
+    Logout => "logout",
+    /// `GET /auth/me`
+    Me => "me",
+    /// `GET /health/ready`
+    Ready => "ready",
+    /// `POST /auth/refresh`
+    Refresh => "refresh",
+    /// `POST /auth/register`
+    Register => "register",
+    /// `POST /auth/password-reset-request`
+    RequestPasswordReset => "request_password_reset",
+    /// `POST /auth/resend-verification`
+    ResendVerification => "resend_verification",
+    /// `POST /update-password`
+    ResetPassword => "reset_password",
+    /// `POST /auth/revoke`
+    Revoke => "revoke",
+    /// `GET /auth/sessions`
+    Sessions => "sessions",
+    /// `GET /auth/users/by-email/{email}`
+    UserByEmail => "user_by_email",
+    /// `POST /auth/verify-email`
+    VerifyEmail => "verify_email",
+    /// `GET /auth/verify-email`
+    VerifyEmailLink => "verify_email_link",
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// All routes of this crate, as they are declared, whether or not a host switches one off.
+///
+/// ```
+/// for route in auth_tower::routes() {
+///     println!("{} {} ({}): {}", route.method, route.path, route.class, route.summary);
+/// }
+/// ```
+pub fn routes() -> impl Iterator<Item = RouteInfo> {
+    declared().into_iter().map(|route| route.info)
+}
+
+#[rustfmt::skip]
+pub(crate) fn declared() -> Vec<Route> {
+    use Endpoint as E;
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const PUT: Method = Method::PUT;
+    const DELETE: Method = Method::DELETE;
+    vec![
+        public(E::Register, POST, "/auth/register", register::register).json().says("Creates an account and opens its first session"),
+        public(E::Login, POST, "/auth/login", login::login).json_or_form().says("Opens a session by username or e-mail address and password"),
+        public(E::VerifyEmailLink, GET, "/auth/verify-email", verify_email::verify_email).query().with_effect().by_mail().says("Verifies an e-mail address, or completes its change, by the mailed token"),
+        public(E::VerifyEmail, POST, "/auth/verify-email", verify_email::verify_email).json().by_mail().says("Verifies an e-mail address, or completes its change, by the mailed token"),
+        public(E::CancelEmailChange, POST, "/auth/cancel-email-change", change_email::cancel_email_change).json().by_mail().says("Drops a change of address and ends every session, by the token mailed to the old address"),
+        public(E::ResendVerification, POST, "/auth/resend-verification", resend_verification::resend_verification).json().by_mail().says("Mails another verification link"),
+        public(E::RequestPasswordReset, POST, "/auth/password-reset-request", reset_password::request_password_reset).json().by_mail().says("Mails a link to set a new password"),
+        public(E::ResetPassword, POST, "/update-password", reset_password::reset_password).json().by_mail().says("Sets a new password by the mailed token and ends every session"),
+        authenticated_by_body(E::Refresh, POST, "/auth/refresh", refresh::refresh).json().says("Trades a refresh token, or a valid access token, for the next tokens"),
+        verified(E::Me, GET, "/auth/me", me::me).says("Tells who is logged in"),
+        verified(E::Logout, POST, "/auth/logout", logout::logout).query().says("Ends this session, the others or all"),
+        public(E::Revoke, POST, "/auth/revoke", revoke::revoke).json().says("Ends the session of an access or refresh token"),
+        verified(E::ChangePassword, PUT, "/auth/users/change-password", change_password::change_password).json().says("Changes the password and ends every other session"),
+        verified(E::ChangeEmail, PUT, "/auth/users/change-email", change_email::request_email_change).json().by_mail().says("Mails a link to a new address, which completes the change"),
+        verified(E::DeleteAccount, DELETE, "/auth/users/delete-account", delete_account::delete_account).json().says("Deletes the account"),
+        verified(E::Sessions, GET, "/auth/sessions", sessions::sessions).says("Lists the live sessions"),
+        verified(E::EndSession, DELETE, "/auth/sessions/{id}", sessions::end_session).says("Ends one session"),
+        internal(E::EmailOfUser, GET, "/auth/users/{user_id}/email", lookup_user::email_of_user).says("Tells the e-mail address of a user"),
+        internal(E::UserByEmail, GET, "/auth/users/by-email/{email}", lookup_user::user_by_email).says("Finds a user by e-mail address"),
+        public(E::Health, GET, "/health", diagnostics::health).says("Answers as long as the process serves"),
+        public(E::Ready, GET, "/health/ready", diagnostics::ready).says("Tells whether everything that is needed serves"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::routes;
+
+    #[test]
+    fn each_endpoint_is_declared_once_and_explained() {
+        let all: Vec<_> = routes().collect();
+        let endpoints: HashSet<_> = all.iter().map(|route| route.endpoint).collect();
+        let places: HashSet<_> = all
+            .iter()
+            .map(|route| (&route.method, route.path))
+            .collect();
+        assert_eq!((endpoints.len(), places.len()), (all.len(), all.len()));
+        assert!(all.iter().all(|route| !route.summary.is_empty()));
+    }
+}
