@@ -1,2 +1,263 @@
-//! Placeholder.
-fn main() {}
+//! The reference service: every auth-tower endpoint in one binary, on the embedded store.
+
+mod mail_folder;
+mod pages;
+mod secrets;
+mod server;
+mod settings;
+
+use std::{
+    error::Error as StdError,
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+};
+
+use auth_core::{Auth, Links};
+use auth_store_sqlite::SqliteStore;
+use auth_tower::{AuthRouter, ClientIp};
+use clap::{Parser, Subcommand};
+use settings::{Database, Environment, Settings};
+use tokio::{net::TcpListener, sync::watch};
+use tracing_subscriber::fmt;
+
+use crate::{mail_folder::MailFolder, pages::Pages};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Accounts and sessions as a service. Settings come from the environment and from `.env`; with none it runs for development.
+#[derive(Parser)]
+#[command(name = "auth-service", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT (the default)
+    Serve,
+}
+
+fn main() -> ExitCode {
+    // clap ends a wrong call with status 2.
+    let Command::Serve = Arguments::parse().command.unwrap_or(Command::Serve);
+    let settings = match Settings::read() {
+        Ok(settings) => settings,
+        Err(faults) => {
+            complain(&format!(
+                "auth-service cannot start; {} setting(s) to mend:",
+                faults.len()
+            ));
+            for fault in faults {
+                complain(&format!("  {fault}"));
+            }
+            return ExitCode::FAILURE;
+        }
+    };
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(BoxError::from)
+        .and_then(|runtime| runtime.block_on(serve(settings)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("auth-service: {}", chain(&*error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), BoxError> {
+    start_logs(&settings);
+    let store = match &settings.database {
+        Database::File(path) => SqliteStore::open(path).await?,
+        Database::Memory => SqliteStore::in_memory().await?,
+    };
+    store.migrate().await?;
+
+    let listener = TcpListener::bind((settings.host, settings.port))
+        .await
+        .map_err(|error| {
+            format!(
+                "{}:{} cannot be listened on: {error}",
+                settings.host, settings.port
+            )
+        })?;
+    let own_address = format!("http://{}", reachable(listener.local_addr()?));
+    let links = match &settings.frontend {
+        Some(links) => links.clone(),
+        None => Links::to(&own_address)?,
+    };
+    let mails = match settings.environment {
+        Environment::Development | Environment::Test => {
+            let folder = std::path::absolute("auth-service-mail")?;
+            Some(MailFolder::open(folder, settings.mail_from.clone())?)
+        }
+        Environment::Production | Environment::Staging => None,
+    };
+
+    let mut builder = Auth::builder(store.clone(), settings.signing_keys.clone())
+        .access_token_lifetime(settings.access_token_lifetime)
+        .enumeration_protection(settings.enumeration_protection)
+        .hashing(settings.hashing)
+        .issuer(&settings.service_name)
+        .service_name(&settings.service_name)
+        .unverified_account_lifetime(settings.unverified_account_lifetime);
+    if let Some(folder) = &mails {
+        builder = builder.mailer(folder.clone(), links);
+    }
+    let auth = builder.build()?;
+
+    let routes = AuthRouter::new(&auth)
+        .internal_keys(settings.internal_keys.clone())
+        .client_ip(ClientIp::peer());
+    let shown = mails
+        .clone()
+        .filter(|_| settings.environment == Environment::Development);
+    let api = routes.clone().into_service();
+    let app = Pages::new(auth.clone(), shown, routes.routes(), &settings.service_name)?
+        .router(|page| page.fallback_service(api))
+        .fallback_service(routes.into_service());
+
+    say(&greeting(&settings, &own_address, mails.as_ref()));
+    let (stop, stopped) = watch::channel(());
+    let workers = tokio::spawn({
+        let auth = auth.clone();
+        let mut stopped = stopped;
+        async move {
+            auth.run_workers(async { drop(stopped.changed().await) })
+                .await;
+        }
+    });
+    let in_time = server::serve(listener, app, asked_to_stop()).await;
+    drop(stop);
+    workers.await?;
+    store.close().await;
+    if in_time {
+        Ok(())
+    } else {
+        Err("stopped before every request was answered".into())
+    }
+}
+
+/// What runs, where, and what does not.
+fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) -> String {
+    let mut text = format!(
+        "{} ({}) listens on {own_address}\n",
+        settings.service_name,
+        settings.environment.as_str()
+    );
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<14}{value}");
+    };
+    match &settings.database {
+        Database::File(path) => line("database", &format!("SQLite, {}", path.display())),
+        Database::Memory => line("database", "SQLite in memory: gone when the service stops"),
+    }
+    match mails {
+        Some(folder) => line(
+            "mail",
+            &format!("not sent: files in {}", folder.path().display()),
+        ),
+        None => line(
+            "mail",
+            "off: verification, password reset and change of address are not offered",
+        ),
+    }
+    match (settings.environment, &settings.database) {
+        (Environment::Development, Database::File(path)) => {
+            line(
+                "secrets",
+                &format!(
+                    "where not set: {} (SECRET_KEY, INTERNAL_API_KEY)",
+                    path.with_extension("secrets").display()
+                ),
+            );
+        }
+        (Environment::Development, Database::Memory) => line(
+            "secrets",
+            "a SECRET_KEY that is not set is drawn for this run",
+        ),
+        _ => {}
+    }
+    line(
+        "enumeration",
+        if settings.enumeration_protection {
+            "protected"
+        } else {
+            "not protected (ENUMERATION_PROTECTION=true)"
+        },
+    );
+    line("off", "Google sign-in, credits, Stripe, rate limits, SMTP");
+    for note in &settings.notes {
+        line("note", note);
+    }
+    text
+}
+
+/// Where a client on this machine finds the service: nobody connects to 0.0.0.0.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = if address.ip().is_unspecified() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        address.ip()
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn asked_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            _ => std::future::pending().await,
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tracing::info!("asked to stop: finishing what is under way");
+}
+
+fn start_logs(settings: &Settings) {
+    let logs = fmt()
+        .with_env_filter(settings.log_filter.clone())
+        .with_writer(std::io::stderr);
+    if settings.json_logs {
+        logs.json().init();
+    } else {
+        logs.init();
+    }
+}
+
+#[allow(clippy::print_stdout)] // for the person at the terminal
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[allow(clippy::print_stderr)] // for the person at the terminal
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let _ = write!(text, ": {source}");
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,103 @@
+//! The mailer of development: each mail is an `.eml` file in a folder.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use async_trait::async_trait;
+use auth_core::ports::{Mailer, MailerError, OutgoingMail};
+use lettre::{
+    Message,
+    message::{Mailbox, MultiPart, header},
+};
+
+#[derive(Debug, Clone)]
+pub(crate) struct MailFolder {
+    folder: PathBuf,
+    from: Mailbox,
+}
+
+impl MailFolder {
+    /// Makes the folder if it is not there, for its owner only: mails carry tokens.
+    pub(crate) fn open(folder: PathBuf, from: Mailbox) -> io::Result<Self> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&folder)?;
+        Ok(Self { folder, from })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The newest mails first, at most `limit`; their names are times and ids, so names sort by age.
+    pub(crate) async fn newest(&self, limit: usize) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut entries = tokio::fs::read_dir(&self.folder).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            names.extend(
+                entry
+                    .file_name()
+                    .into_string()
+                    .ok()
+                    .filter(|name| name.strip_suffix(".eml").is_some()),
+            );
+        }
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        names.truncate(limit);
+        Ok(names)
+    }
+
+    /// One mail as it was written; `None` for a name that is none of ours.
+    pub(crate) async fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let stem = name.strip_suffix(".eml").unwrap_or_default();
+        if stem.is_empty()
+            || !stem
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        {
+            return Ok(None);
+        }
+        match tokio::fs::read(self.folder.join(name)).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn message(
+        &self,
+        mail: &OutgoingMail,
+    ) -> Result<Message, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, mail.to.as_str().parse()?))
+            .subject(&mail.subject)
+            .message_id(Some(format!("<{}@{}>", mail.id, self.from.email.domain())))
+            .header(header::MIME_VERSION_1_0)
+            .multipart(MultiPart::alternative_plain_html(
+                mail.text.clone(),
+                mail.html.clone(),
+            ))?)
+    }
+}
+
+#[async_trait]
+impl Mailer for MailFolder {
+    async fn send(&self, mail: &OutgoingMail) -> Result<(), MailerError> {
+        let message = self.message(mail).map_err(MailerError::Permanent)?;
+        let write = async {
+            // First under another name: who looks at the folder sees whole mails only.
+            let part = self.folder.join(format!("{}.part", mail.id));
+            tokio::fs::write(&part, message.formatted()).await?;
+            // Ids are UUIDv7: their names sort by time.
+            tokio::fs::rename(&part, self.folder.join(format!("{}.eml", mail.id))).await
+        };
+        write
+            .await
+            .map_err(|error: io::Error| MailerError::Temporary(error.into()))
+    }
+}

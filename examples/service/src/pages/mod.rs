@@ -1,0 +1,133 @@
+//! The pages that the service shows a person: the start page, and the three that mailed links open.
+
+mod links;
+mod start;
+
+use std::sync::Arc;
+
+use auth_core::Auth;
+use auth_tower::RouteInfo;
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::{MethodRouter, get, post},
+};
+use minijinja::{Environment, Value, context};
+
+use crate::mail_folder::MailFolder;
+
+/// No script, no foreign resource, no frame, and no token in a `Referer` (ASVS 3.4.3–3.4.6).
+const HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    ),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+#[derive(Clone)]
+pub(crate) struct Pages {
+    auth: Auth,
+    /// In development only.
+    mails: Option<MailFolder>,
+    /// What the start page lists.
+    routes: Value,
+    service_name: Arc<str>,
+    templates: Arc<Environment<'static>>,
+}
+
+impl Pages {
+    pub(crate) fn new(
+        auth: Auth,
+        mails: Option<MailFolder>,
+        routes: impl Iterator<Item = RouteInfo>,
+        service_name: &str,
+    ) -> Result<Self, minijinja::Error> {
+        let mut templates = Environment::new();
+        for (name, source) in [
+            ("layout.html", include_str!("layout.html")),
+            ("link.html", include_str!("link.html")),
+            ("mail.html", include_str!("mail.html")),
+            ("start.html", include_str!("start.html")),
+        ] {
+            templates.add_template(name, source)?;
+        }
+        Ok(Self {
+            auth,
+            mails,
+            routes: routes
+                .map(|route| {
+                    context! {
+                        class => route.class.as_str(),
+                        method => route.method.as_str(),
+                        path => route.path,
+                        summary => route.summary,
+                    }
+                })
+                .collect(),
+            service_name: service_name.into(),
+            templates: Arc::new(templates),
+        })
+    }
+
+    /// The routes; `beside_api` lets the API answer the other methods of a path that a page shares with it.
+    pub(crate) fn router(
+        self,
+        beside_api: impl FnOnce(MethodRouter<Self>) -> MethodRouter<Self>,
+    ) -> Router {
+        let mut router = Router::new()
+            .route("/", get(start::start))
+            .route("/style.css", get(style))
+            .route("/verify-email", get(links::verify_email))
+            .route("/verify-email/confirm", post(links::confirm_verify_email))
+            .route("/update-password", beside_api(get(links::update_password)))
+            .route(
+                "/update-password/confirm",
+                post(links::confirm_update_password),
+            )
+            .route("/cancel-email-change", get(links::cancel_email_change))
+            .route(
+                "/cancel-email-change/confirm",
+                post(links::confirm_cancel_email_change),
+            );
+        if self.mails.is_some() {
+            router = router.route("/mails/{name}", get(start::mail));
+        }
+        router
+            .layer(DefaultBodyLimit::max(16 * 1024))
+            .with_state(self)
+    }
+
+    fn show(&self, status: StatusCode, template: &str, values: Value) -> Response {
+        let values = context! { service => &*self.service_name, ..values };
+        match self
+            .templates
+            .get_template(template)
+            .and_then(|template| template.render(values))
+        {
+            Ok(page) => (status, HEADERS, Html(page)).into_response(),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    template,
+                    "a page does not render"
+                );
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+async fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "public, max-age=3600"),
+    ];
+    (headers, include_str!("style.css")).into_response()
+}
