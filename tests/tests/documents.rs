@@ -1,0 +1,98 @@
+//! What the README says is what the code does.
+
+use std::{fmt::Write, fs, path::Path};
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let start = text.find(start).map(|at| at + start.len()).unwrap();
+    &text[start..start + text[start..].find(end).unwrap()]
+}
+
+#[test]
+fn the_endpoint_table_is_the_route_table() {
+    let mut expected =
+        String::from("\n| Method | Path | Who may call it | What it does |\n|---|---|---|---|\n");
+    for route in auth_tower::routes() {
+        writeln!(
+            expected,
+            "| {} | `{}` | {} | {} |",
+            route.method, route.path, route.class, route.summary
+        )
+        .unwrap();
+    }
+    let readme = readme();
+    let written = between(&readme, "with the route table -->", "<!-- /endpoints -->");
+    assert_eq!(
+        written, expected,
+        "the table of README.md should be:{expected}"
+    );
+}
+
+#[test]
+fn the_mount_is_the_example() {
+    let example = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/minimal-axum/src/main.rs"),
+    )
+    .unwrap();
+    // What formatting adds does not count.
+    let squeeze = |text: &str| {
+        text.split_whitespace()
+            .collect::<String>()
+            .replace(",)", ")")
+    };
+    let example = squeeze(&example);
+    let readme = readme();
+    let mount = between(&readme, "```rust\n", "```");
+    assert!(mount.lines().filter(|line| !line.is_empty()).count() <= 15);
+    for part in mount.split("\n\n") {
+        assert!(
+            example.contains(&squeeze(part)),
+            "the example has not:\n{part}"
+        );
+    }
+}
+
+#[test]
+fn every_setting_is_documented_and_read() {
+    let settings = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/service/src/settings.rs"),
+    )
+    .unwrap();
+    let code = settings.split("#[cfg(test)]").next().unwrap();
+    let readme = readme();
+    let table = between(&readme, "<!-- settings -->", "<!-- /settings -->");
+    let documented: Vec<&str> = table
+        .lines()
+        .skip(3)
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|names| names.split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(documented.len() > 15);
+    let obeyed = code
+        .split("const NOT_OBEYED")
+        .nth(1)
+        .and_then(|rest| rest.split_once("];"))
+        .unwrap()
+        .1;
+    for name in &documented {
+        assert!(
+            obeyed.contains(&format!("\"{name}\"")),
+            "{name} is documented and not read"
+        );
+    }
+    let read =
+        obeyed.split('"').skip(1).step_by(2).filter(|text| {
+            text.len() > 3 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        });
+    for name in read {
+        assert!(
+            documented.contains(&name),
+            "{name} is read and not documented"
+        );
+    }
+}
