@@ -21,7 +21,7 @@
 //!
 //! # Deployment
 //! Not on a network file system: the write-ahead log needs memory that all processes share. For several machines there is the Postgres store.
-//! The file holds password hashes and addresses: give it, and the directory (`SQLite` puts `-wal` and `-shm` files beside it), to the service's user alone.
+//! The file holds password hashes and addresses: give the directory to the service's user alone (`SQLite` puts `-wal` and `-shm` files beside it).
 
 mod classify;
 mod ports;
@@ -29,7 +29,7 @@ mod schema;
 mod sql;
 mod write;
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, fs::OpenOptions, io, path::Path, time::Duration};
 
 pub use schema::SchemaError;
 pub use sqlx;
@@ -57,18 +57,21 @@ impl SqliteStore {
     ///
     /// The path is always one of a file, also when it reads `:memory:` or `file:…`.
     ///
+    /// # Security
+    /// A new file is readable by its owner only (mode 0600 on Unix), and so are the files that `SQLite` puts beside it. One that is there keeps its mode.
+    ///
     /// # Errors
     /// [`SchemaError::Open`] when the file cannot be opened as a database, [`SchemaError::Newer`] when a newer version of this library wrote it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, SchemaError> {
         let path =
             std::path::absolute(path).map_err(|error| SchemaError::Open(sqlx::Error::Io(error)))?;
+        create_private(&path).map_err(|error| SchemaError::Open(sqlx::Error::Io(error)))?;
         let file = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(PATIENCE)
             .foreign_keys(true);
         let writer = connect_writer(
             file.clone()
-                .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 // NORMAL would sync at checkpoints only: a power cut could take back a password change or the end of a session that was answered.
                 .synchronous(SqliteSynchronous::Full),
@@ -125,6 +128,15 @@ impl SqliteStore {
     }
 }
 
+/// Makes a file that is not there yet; `SQLite` would let everybody read it.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
 /// Connects, and tries again while another program that starts on the same new file switches it to the write-ahead log:
 /// that lock is the one for which the busy timeout does not wait.
 async fn connect_writer(options: SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
@@ -159,6 +171,26 @@ impl fmt::Debug for SqliteStore {
 #[cfg(test)]
 mod tests {
     use super::SqliteStore;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_new_file_and_its_neighbours_are_kept_from_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path().join("auth.db"))
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        let files: Vec<_> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(files.len(), 3);
+        for file in files {
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file:?}");
+        }
+    }
 
     /// A pragma with a typing error is silent, so what the options promise is read back.
     #[tokio::test]

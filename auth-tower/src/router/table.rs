@@ -107,7 +107,7 @@ pub(crate) fn declared() -> Vec<Route> {
         authenticated_by_body(E::Refresh, POST, "/auth/refresh", refresh::refresh).json().says("Trades a refresh token, or a valid access token, for the next tokens"),
         verified(E::Me, GET, "/auth/me", me::me).says("Tells who is logged in"),
         verified(E::Logout, POST, "/auth/logout", logout::logout).query().says("Ends this session, the others or all"),
-        public(E::Revoke, POST, "/auth/revoke", revoke::revoke).json().says("Ends the session of an access or refresh token"),
+        public(E::Revoke, POST, "/auth/revoke", revoke::revoke).json_or_form().says("Ends the session of an access or refresh token"),
         verified(E::ChangePassword, PUT, "/auth/users/change-password", change_password::change_password).json().says("Changes the password and ends every other session"),
         verified(E::ChangeEmail, PUT, "/auth/users/change-email", change_email::request_email_change).json().by_mail().says("Mails a link to a new address, which completes the change"),
         verified(E::DeleteAccount, DELETE, "/auth/users/delete-account", delete_account::delete_account).json().says("Deletes the account"),

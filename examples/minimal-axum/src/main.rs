@@ -1,16 +1,28 @@
 //! auth-tower in an axum host: all account endpoints, and one guarded route of the host's own.
+//!
+//! ```sh
+//! openssl rand -out minimal-axum.key 48
+//! cargo run -p minimal-axum
+//! ```
 
-use auth_core::{Auth, SigningKeys};
+use async_trait::async_trait;
+use auth_core::{
+    Auth, Links, SigningKeys,
+    ports::{Mailer, MailerError, OutgoingMail},
+};
 use auth_store_sqlite::SqliteStore;
 use auth_tower::{AuthRouter, VerifiedUser, require};
 use axum::{Extension, Router, routing::get};
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = SqliteStore::open("minimal-axum.db").await?;
     store.migrate().await?;
-    let secret = std::fs::read("minimal-axum.key")?; // `openssl rand -out minimal-axum.key 48`
-    let auth = Auth::builder(store, SigningKeys::parse(secret)?).build()?;
+    let keys = SigningKeys::parse(std::fs::read("minimal-axum.key")?)?;
+    let auth = Auth::builder(store, keys)
+        .mailer(Terminal, Links::to("http://127.0.0.1:3000/auth")?)
+        .build()?;
 
     let app = Router::new()
         .route(
@@ -18,11 +30,29 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             get(reports).route_layer(require::verified(&auth)),
         )
         .layer(AuthRouter::new(&auth).into_layer());
+    let serve = async { axum::serve(TcpListener::bind("127.0.0.1:3000").await?, app).await };
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    Ok(axum::serve(listener, app).await?)
+    tokio::select! {
+        served = serve => Ok(served?),
+        () = auth.run_workers(std::future::pending()) => Ok(()),
+    }
 }
 
 async fn reports(Extension(user): Extension<VerifiedUser>) -> String {
     format!("Reports of {}", user.user().username)
+}
+
+/// A host's own mailer: for a first try it prints what it should send. A link in it verifies the address.
+struct Terminal;
+
+#[async_trait]
+impl Mailer for Terminal {
+    #[allow(clippy::print_stdout)]
+    async fn send(&self, mail: &OutgoingMail) -> Result<(), MailerError> {
+        println!(
+            "To: {}\nSubject: {}\n\n{}\n",
+            mail.to, mail.subject, mail.text
+        );
+        Ok(())
+    }
 }
