@@ -288,6 +288,29 @@ impl Auth {
         }
     }
 
+    /// The same `Auth` over another handle on its data: usually a transaction of the host, so that an account and what the host writes for it are
+    /// committed together or not at all. Keys, settings, mailer and hashing threads are shared.
+    ///
+    /// With the Postgres store:
+    ///
+    /// ```text
+    /// let scope = PgScope::adopt(pool.begin().await?);
+    /// let registration = auth.within(scope.clone()).register(cmd, &client).await?;
+    /// let mut tx = scope.release().await?;
+    /// insert_workspace(&mut tx, &registration).await?;
+    /// tx.commit().await?;
+    /// ```
+    ///
+    /// What the answer holds, tokens too, is worth nothing until the host has committed. Mails go out after that, within a second, if
+    /// [`run_workers`](Self::run_workers) runs somewhere on the store itself.
+    #[must_use]
+    pub fn within(&self, store: impl Store) -> Self {
+        Self {
+            store: Arc::new(store),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     /// Whether registration and resending hide what exists.
     pub fn enumeration_protection(&self) -> bool {
         self.shared.settings.enumeration_protection

@@ -17,6 +17,14 @@ pub struct Migration {
     pub down: &'static str,
 }
 
+/// The schema of `PostgreSQL` 13 or newer, the oldest step first. All of it lies in the database schema `auth`, which must be there.
+pub const POSTGRES: &[Migration] = &[Migration {
+    version: 1,
+    name: "accounts",
+    up: include_str!("../postgres/0001_accounts.up.sql"),
+    down: include_str!("../postgres/0001_accounts.down.sql"),
+}];
+
 /// The schema of `SQLite` 3.37 or newer, the oldest step first.
 pub const SQLITE: &[Migration] = &[Migration {
     version: 1,
@@ -27,12 +35,20 @@ pub const SQLITE: &[Migration] = &[Migration {
 
 #[cfg(test)]
 mod tests {
-    use super::SQLITE;
+    use super::{POSTGRES, SQLITE};
 
     #[test]
     fn versions_count_from_one_without_a_gap() {
-        let versions: Vec<_> = SQLITE.iter().map(|m| m.version).collect();
-        let expected: Vec<_> = (1_i64..).take(SQLITE.len()).collect();
-        assert_eq!(versions, expected);
+        for steps in [POSTGRES, SQLITE] {
+            let versions: Vec<_> = steps.iter().map(|m| m.version).collect();
+            let expected: Vec<_> = (1_i64..).take(steps.len()).collect();
+            assert_eq!(versions, expected);
+        }
+    }
+
+    #[test]
+    fn a_step_has_one_name_in_every_database() {
+        let names = |steps: &[super::Migration]| steps.iter().map(|m| m.name).collect::<Vec<_>>();
+        assert_eq!(names(POSTGRES), names(SQLITE));
     }
 }

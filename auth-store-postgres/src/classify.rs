@@ -1,0 +1,137 @@
+//! What an error of the database means to the core.
+
+use auth_core::ports::{StoreError, Unique};
+use sqlx::{
+    error::DatabaseError,
+    postgres::{PgDatabaseError, PgSeverity},
+};
+
+/// The constraints that say another account has it.
+const UNIQUE: [(&str, Unique); 2] = [
+    ("users_email_key", Unique::Email),
+    ("users_username_key", Unique::Username),
+];
+
+/// The only place that decides between a conflict, an outage and a bug.
+pub(crate) fn classify(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(database) => {
+            if let Some(unique) = taken(database.as_ref()) {
+                StoreError::Taken(unique)
+            } else if is_outage(&code(database.as_ref())) {
+                StoreError::Unavailable(error.into())
+            } else {
+                StoreError::Backend(error.into())
+            }
+        }
+        sqlx::Error::BeginFailed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error.into()),
+        _ => StoreError::Backend(error.into()),
+    }
+}
+
+fn taken(error: &dyn DatabaseError) -> Option<Unique> {
+    let constraint = error.constraint()?;
+    UNIQUE
+        .iter()
+        .find(|(name, _)| *name == constraint)
+        .map(|(_, unique)| *unique)
+}
+
+fn code(error: &dyn DatabaseError) -> String {
+    error.code().unwrap_or_default().into_owned()
+}
+
+/// Codes that pass when the server, the network or the operator is done (postgresql.org/docs/current/errcodes-appendix.html).
+fn is_outage(code: &str) -> bool {
+    const CANNOT_LOG_IN: &str = "28";
+    const CONNECTION: &str = "08";
+    const RESOURCES: &str = "53";
+    const ROLLED_BACK: &str = "40";
+    const SYSTEM: &str = "58";
+    const OPERATOR: &str = "57"; // a statement timeout too
+
+    const FAILED_TRANSACTION: &str = "25P02";
+    const IDLE_IN_TRANSACTION: &str = "25P03";
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    const NO_SUCH_DATABASE: &str = "3D000";
+    const READ_ONLY: &str = "25006"; // after a fail-over: still connected to what is a standby now
+
+    let class = code.get(..2).unwrap_or_default();
+    [
+        CANNOT_LOG_IN,
+        CONNECTION,
+        RESOURCES,
+        ROLLED_BACK,
+        SYSTEM,
+        OPERATOR,
+    ]
+    .contains(&class)
+        || [
+            FAILED_TRANSACTION,
+            IDLE_IN_TRANSACTION,
+            LOCK_NOT_AVAILABLE,
+            NO_SUCH_DATABASE,
+            READ_ONLY,
+        ]
+        .contains(&code)
+}
+
+/// Nothing of the unit of work was written, and the next try may pass: it met another transaction, or got a connection that somebody else had left
+/// in a failed one.
+pub(crate) fn is_worth_another_try(error: &sqlx::Error) -> bool {
+    const DEADLOCK: &str = "40P01";
+    const FAILED_TRANSACTION: &str = "25P02";
+    const SERIALIZATION: &str = "40001";
+
+    error
+        .as_database_error()
+        .is_some_and(|error| [DEADLOCK, FAILED_TRANSACTION, SERIALIZATION].contains(&&*code(error)))
+}
+
+/// The server answered and goes on: a lone statement that failed so has left nothing behind on its connection.
+pub(crate) fn leaves_the_connection_clean(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        .is_some_and(|error| {
+            matches!(error.severity(), PgSeverity::Error) && !error.code().starts_with("25")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UNIQUE, is_outage};
+    use crate::server;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_name_here_is_a_unique_constraint_of_the_schema() {
+        let store = server::database().await.store().await;
+        let found: Vec<String> = sqlx::query_scalar(
+            "select conname::text from pg_constraint
+             where connamespace = 'auth'::regnamespace and contype = 'u' order by conname",
+        )
+        .fetch_all(&store.pool)
+        .await
+        .unwrap();
+        let named: Vec<_> = UNIQUE.iter().map(|(name, _)| *name).collect();
+        assert_eq!(found, named, "left: the schema, right: the names here");
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_an_outage_and_the_rest_is_a_bug() {
+        for code in [
+            "08006", "25006", "25P02", "25P03", "28P01", "3D000", "40001", "40P01", "53100",
+            "53300", "55P03", "57014", "57P01", "57P02", "57P03", "58030",
+        ] {
+            assert!(is_outage(code), "{code}");
+        }
+        for code in ["", "22021", "23503", "23505", "42501", "42P01", "XX000"] {
+            assert!(!is_outage(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Users, sessions, mails and the audit log in Postgres: for teams, for many replicas, and for hosts that commit their own rows together with ours.
+//!
+//! ```no_run
+//! use auth_store_postgres::PgStore;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = PgStore::connect("postgres://app:secret@db.internal/app?sslmode=verify-full").await?;
+//! store.migrate().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! 1. Everything lies in the schema `auth`. Other tables, also ones of the same names in other schemas, are the host's.
+//! 2. A unit of work that has begun runs to its end, whether or not anybody still waits for the answer.
+//! 3. What was refused because two transactions met (a deadlock, a serialization failure) was undone as a whole, and is tried again a few times.
+//! 4. A database that is away or too busy is [`Unavailable`](auth_core::ports::StoreError::Unavailable); when it is back, so is the store.
+//! 5. Inside a transaction of the host, [`PgScope`] does the same work, and the host decides whether it happened.
+//!
+//! # Deployment
+//! `PostgreSQL` 13 or newer, at the default isolation (read committed). Behind `PgBouncer`: session pooling, or transaction pooling with 1.21 or newer,
+//! which keeps prepared statements (`max_prepared_statements`); migrations need no session of their own.
+//!
+//! # Security
+//! `sslmode` in the URL decides about TLS: `disable`, `allow`, `prefer` (the default, which silently goes on without it), `require`, `verify-ca`, and
+//! `verify-full`, the only one that knows whom it talks to. `sslrootcert` names the certificate of a private authority.
+
+mod classify;
+mod ports;
+mod schema;
+mod scope;
+mod sql;
+mod unit;
+mod url;
+
+#[cfg(test)]
+extern crate self as auth_store_postgres;
+#[cfg(test)]
+#[allow(dead_code)] // the integration tests use the rest
+#[path = "../tests/postgres/server.rs"]
+mod server;
+
+use std::{fmt, time::Duration};
+
+pub use schema::SchemaError;
+pub use scope::{PgScope, ScopeError};
+pub use sqlx;
+use sqlx::{Connection, Executor, PgConnection, PgPool, postgres::PgPoolOptions};
+
+/// How long a call waits for a connection, and a statement for its locks, before it is
+/// [`Unavailable`](auth_core::ports::StoreError::Unavailable).
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection that was idle for so long is tested before it is used: the server may have gone and come back meanwhile.
+/// Under load none is, so a busy store pays nothing for it.
+const DOUBT_AFTER: Duration = Duration::from_secs(1);
+
+/// For sessions whose role, database or URL sets none: a lost client must not hold locks for ever.
+const TIMEOUTS: &str = "select set_config(name, value, false)
+     from (values ('statement_timeout', '5s'), ('idle_in_transaction_session_timeout', '15s')) as ours (name, value)
+     where current_setting(name) = '0'";
+
+/// A complete store in one Postgres database. Clones share its connections.
+#[derive(Clone)]
+pub struct PgStore {
+    pool: PgPool,
+    /// Whether nobody but us uses the pool.
+    owns_pool: bool,
+}
+
+impl PgStore {
+    /// Connects to the database of a URL: `postgres:`, `postgresql:`, or `postgresql+asyncpg:` as Python programs write it.
+    /// The schema is [`migrate`](Self::migrate)'s work.
+    ///
+    /// What the URL leaves open is taken from the environment as `libpq` does it (`PGHOST`, `PGSSLMODE` …). For other pool options than
+    /// [`pool_options`](Self::pool_options) there is [`from_pool`](Self::from_pool).
+    ///
+    /// # Errors
+    /// [`SchemaError::Url`] when it is none of a Postgres database, [`SchemaError::Open`] when the database cannot be reached,
+    /// [`SchemaError::Newer`] when a newer version of this library migrated it.
+    pub async fn connect(url: &str) -> Result<Self, SchemaError> {
+        let options = url::parse(url)?;
+        // The pool would try again until its time is up, and then say no more than that.
+        let first = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options));
+        let mut first = match first.await {
+            Ok(connected) => connected.map_err(SchemaError::Open)?,
+            Err(_) => return Err(SchemaError::Open(sqlx::Error::PoolTimedOut)),
+        };
+        schema::refuse_newer(
+            schema::version(&mut first)
+                .await
+                .map_err(SchemaError::Open)?,
+        )?;
+        // Done with it; a failed farewell changes nothing.
+        let _ = first.close().await;
+        Ok(Self {
+            pool: Self::pool_options().connect_lazy_with(options),
+            owns_pool: true,
+        })
+    }
+
+    /// The options of the pool that [`connect`](Self::connect) makes: ten connections, five seconds of patience for one and for each statement, no
+    /// test of a connection that was in use a moment ago.
+    pub fn pool_options() -> PgPoolOptions {
+        PgPoolOptions::new()
+            .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for > DOUBT_AFTER {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            // Not as options of the connection: PgBouncer takes only those that it knows.
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute(TIMEOUTS).await?;
+                    Ok(())
+                })
+            })
+    }
+
+    /// Works on a pool that the host made, and may go on using. A schema that is too new is refused by [`migrate`](Self::migrate) only.
+    ///
+    /// sqlx gives a connection back inside an open transaction when the host drops a `pool.begin()` half-way (0.8.6 and 0.9.0 do). A lone
+    /// statement on such a connection would be answered and never committed, so on a pool of the host each write has a transaction of its own: two
+    /// more round trips than on the pool of [`connect`](Self::connect).
+    pub const fn from_pool(pool: PgPool) -> Self {
+        Self {
+            pool,
+            owns_pool: false,
+        }
+    }
+
+    /// Ends all connections after their current work; later calls are [`Unavailable`](auth_core::ports::StoreError::Unavailable).
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgStore").finish_non_exhaustive()
+    }
+}

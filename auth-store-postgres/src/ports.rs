@@ -1,0 +1,395 @@
+//! The ports of the core: each method hands a unit of work to the statements.
+//!
+//! The store and the scope do the same work and differ in where it happens, so the methods stand here once, for both.
+
+use async_trait::async_trait;
+use auth_core::{
+    ports::{
+        AuditLog, Authenticated, ClaimedMail, Ended, MailCounts, Outbox, PasswordChange, Redeemed,
+        Rotated, Rotation, SessionStore, Store, StoreError, Swept, Unique, UserStore,
+    },
+    types::{
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
+        NewMailedToken, NewSession, PasswordHash, Purpose, Record, Session, SessionId, Throttle,
+        User, UserId,
+    },
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::{
+    PgScope, PgStore,
+    classify::classify,
+    sql::{self, audit, outbox, sessions, tokens, tokens::Begun, users},
+    unit::{self, Bond, Unit},
+};
+
+impl PgStore {
+    async fn run<A, T>(&self, bond: Bond, about: A, unit: Unit<A, T>) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let bond = match bond {
+            // See `from_pool`.
+            Bond::Writes if !self.owns_pool => Bond::Transaction,
+            bond => bond,
+        };
+        unit::run(&self.pool, bond, about, unit)
+            .await
+            .map_err(classify)
+    }
+}
+
+macro_rules! ports {
+    ($store:ty) => {
+        #[async_trait]
+        impl UserStore for $store {
+            async fn register(
+                &self,
+                account: NewAccount,
+                record: Record,
+            ) -> Result<(), StoreError> {
+                self.run(Bond::Writes, (account, record), |c, (account, record)| {
+                    Box::pin(users::register(c, account, record))
+                })
+                .await
+            }
+
+            async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
+                self.run(Bond::Reads, key.clone(), |c, key| {
+                    Box::pin(users::account(c, key))
+                })
+                .await
+            }
+
+            async fn append(&self, record: Record) -> Result<(), StoreError> {
+                self.run(Bond::Writes, record, |c, record| {
+                    Box::pin(sql::append(c, record))
+                })
+                .await
+            }
+
+            async fn change_password(
+                &self,
+                change: PasswordChange,
+                record: Record,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Transaction,
+                    (change, record),
+                    |c, (change, record)| Box::pin(users::change_password(c, change, record)),
+                )
+                .await
+            }
+
+            async fn delete_account(
+                &self,
+                user: UserId,
+                seen: CredentialsVersion,
+                record: Record,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Transaction,
+                    (user, seen, record),
+                    |c, (user, seen, record)| {
+                        Box::pin(users::delete_account(c, *user, *seen, record))
+                    },
+                )
+                .await
+            }
+
+            async fn set_disabled(
+                &self,
+                user: UserId,
+                disabled: bool,
+                now: OffsetDateTime,
+                record: Record,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Transaction,
+                    (user, disabled, now, record),
+                    |c, (user, disabled, now, record)| {
+                        Box::pin(users::set_disabled(c, *user, *disabled, *now, record))
+                    },
+                )
+                .await
+            }
+
+            async fn set_admin(
+                &self,
+                user: UserId,
+                admin: bool,
+                now: OffsetDateTime,
+                record: Record,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (user, admin, now, record),
+                    |c, (user, admin, now, record)| {
+                        Box::pin(users::set_admin(c, *user, *admin, *now, record))
+                    },
+                )
+                .await
+            }
+
+            async fn issue_token(
+                &self,
+                token: NewMailedToken,
+                throttle: Throttle,
+                record: Record,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Transaction,
+                    (token, throttle, record),
+                    |c, (token, throttle, record)| {
+                        Box::pin(tokens::issue(c, token, *throttle, record))
+                    },
+                )
+                .await
+            }
+
+            async fn begin_email_change(
+                &self,
+                user: UserId,
+                seen: CredentialsVersion,
+                change: NewMailedToken,
+                cancel: NewMailedToken,
+                record: Record,
+            ) -> Result<bool, StoreError> {
+                let begun = self
+                    .run(
+                        Bond::Transaction,
+                        (user, seen, change, cancel, record),
+                        |c, (user, seen, change, cancel, record)| {
+                            Box::pin(tokens::begin_email_change(
+                                c, *user, *seen, change, cancel, record,
+                            ))
+                        },
+                    )
+                    .await?;
+                match begun {
+                    Begun::AddressTaken => Err(StoreError::Taken(Unique::Email)),
+                    Begun::Done => Ok(true),
+                    Begun::VersionMoved => Ok(false),
+                }
+            }
+
+            async fn pending_token(
+                &self,
+                digest: &Digest,
+                purpose: Purpose,
+                now: OffsetDateTime,
+            ) -> Result<Option<User>, StoreError> {
+                self.run(
+                    Bond::Reads,
+                    (*digest, purpose, now),
+                    |c, (digest, purpose, now)| {
+                        Box::pin(tokens::pending(c, digest, *purpose, *now))
+                    },
+                )
+                .await
+            }
+
+            async fn redeem(
+                &self,
+                digest: &Digest,
+                user: UserId,
+                change: Change,
+                now: OffsetDateTime,
+                record: Record,
+            ) -> Result<Redeemed, StoreError> {
+                self.run(
+                    Bond::Transaction,
+                    (*digest, user, change, now, record),
+                    |c, (digest, user, change, now, record)| {
+                        Box::pin(tokens::redeem(c, digest, *user, change, *now, record))
+                    },
+                )
+                .await
+            }
+        }
+
+        #[async_trait]
+        impl SessionStore for $store {
+            async fn open_session(
+                &self,
+                session: NewSession,
+                seen: CredentialsVersion,
+                rehash: Option<PasswordHash>,
+                record: Record,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (session, seen, rehash, record),
+                    |c, (session, seen, rehash, record)| {
+                        Box::pin(sessions::open(c, session, *seen, rehash.as_ref(), record))
+                    },
+                )
+                .await
+            }
+
+            async fn authenticate(
+                &self,
+                session: SessionId,
+                now: OffsetDateTime,
+            ) -> Result<Option<Authenticated>, StoreError> {
+                self.run(Bond::Reads, (session, now), |c, (session, now)| {
+                    Box::pin(sessions::authenticate(c, *session, *now))
+                })
+                .await
+            }
+
+            async fn touch(
+                &self,
+                session: SessionId,
+                now: OffsetDateTime,
+                idle: Duration,
+            ) -> Result<Option<Authenticated>, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (session, now, idle),
+                    |c, (session, now, idle)| Box::pin(sessions::touch(c, *session, *now, *idle)),
+                )
+                .await
+            }
+
+            async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
+                self.run(Bond::Writes, rotation, |c, rotation| {
+                    Box::pin(sessions::rotate(c, rotation))
+                })
+                .await
+            }
+
+            async fn session_of_refresh(
+                &self,
+                digest: &Digest,
+            ) -> Result<Option<Session>, StoreError> {
+                self.run(Bond::Reads, *digest, |c, digest| {
+                    Box::pin(sessions::of_refresh(c, digest))
+                })
+                .await
+            }
+
+            async fn end_sessions(
+                &self,
+                user: UserId,
+                which: Ended,
+                now: OffsetDateTime,
+                record: Record,
+            ) -> Result<u64, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (user, which, now, record),
+                    |c, (user, which, now, record)| {
+                        Box::pin(sessions::end(c, *user, *which, *now, record))
+                    },
+                )
+                .await
+            }
+
+            async fn sessions(
+                &self,
+                user: UserId,
+                now: OffsetDateTime,
+            ) -> Result<Vec<Session>, StoreError> {
+                self.run(Bond::Reads, (user, now), |c, (user, now)| {
+                    Box::pin(sessions::live(c, *user, *now))
+                })
+                .await
+            }
+        }
+
+        #[async_trait]
+        impl Outbox for $store {
+            async fn claim_mails(
+                &self,
+                now: OffsetDateTime,
+                lease: OffsetDateTime,
+                limit: u32,
+            ) -> Result<Vec<ClaimedMail>, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (now, lease, limit),
+                    |c, (now, lease, limit)| Box::pin(outbox::claim(c, *now, *lease, *limit)),
+                )
+                .await
+            }
+
+            async fn mail_sent(
+                &self,
+                mail: MailId,
+                lease: OffsetDateTime,
+            ) -> Result<bool, StoreError> {
+                self.run(Bond::Writes, (mail, lease), |c, (mail, lease)| {
+                    Box::pin(outbox::delete(c, *mail, *lease))
+                })
+                .await
+            }
+
+            async fn mail_failed(
+                &self,
+                mail: MailId,
+                lease: OffsetDateTime,
+                retry_at: Option<OffsetDateTime>,
+                reason: &str,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (mail, lease, retry_at, reason.to_owned()),
+                    |c, (mail, lease, retry_at, reason)| {
+                        Box::pin(outbox::fail(c, *mail, *lease, *retry_at, reason))
+                    },
+                )
+                .await
+            }
+
+            async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
+                self.run(Bond::Reads, (), |c, ()| Box::pin(outbox::counts(c)))
+                    .await
+            }
+        }
+
+        #[async_trait]
+        impl AuditLog for $store {
+            async fn audit_entries(
+                &self,
+                user: UserId,
+                limit: u32,
+            ) -> Result<Vec<AuditEntry>, StoreError> {
+                self.run(Bond::Reads, (user, limit), |c, (user, limit)| {
+                    Box::pin(audit::entries(c, *user, *limit))
+                })
+                .await
+            }
+        }
+
+        #[async_trait]
+        impl Store for $store {
+            async fn ping(&self) -> Result<(), StoreError> {
+                match self
+                    .run(Bond::Reads, (), |c, ()| Box::pin(sql::ping(c)))
+                    .await
+                {
+                    Err(StoreError::Backend(cause)) => Err(StoreError::Unavailable(cause)),
+                    answer => answer,
+                }
+            }
+
+            async fn sweep(
+                &self,
+                now: OffsetDateTime,
+                unverified_before: OffsetDateTime,
+            ) -> Result<Swept, StoreError> {
+                self.run(
+                    Bond::Transaction,
+                    (now, unverified_before),
+                    |c, (now, unverified_before)| Box::pin(sql::sweep(c, *now, *unverified_before)),
+                )
+                .await
+            }
+        }
+    };
+}
+
+ports!(PgStore);
+ports!(PgScope);

@@ -1,0 +1,150 @@
+//! Units of work that run to their end.
+//!
+//! A client that hangs up drops the future of its request at some await. When that hits the `begin` of a transaction, sqlx 0.9.0 gives the connection
+//! back to the pool inside the open transaction, and the next writes on it are answered with `Ok` and never committed. So each unit of work is a task of
+//! its own: the caller waits for it, and when the caller is gone it goes on. And a connection that saw an error inside a transaction is closed.
+
+use std::{future::Future, io, panic, pin::Pin, time::Duration};
+
+use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use tracing::Instrument;
+
+use crate::classify::{is_worth_another_try, leaves_the_connection_clean};
+
+/// What a unit of work does with its connection.
+pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
+
+/// A unit of work and what it is about. It captures nothing, so it can be done again.
+pub(crate) type Unit<A, T> = for<'c> fn(&'c mut PgConnection, &'c A) -> Work<'c, T>;
+
+/// The most tries that follow a first one.
+const TRIES_AGAIN: u32 = 8;
+
+/// For one try. The server ends a statement sooner; this is for a server that is not heard of any more, whose connection would be waited on for as long
+/// as the operating system does.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// How the statements of a unit of work hang together.
+#[derive(Clone, Copy)]
+pub(crate) enum Bond {
+    /// They only read, and need not agree with each other.
+    Reads,
+    /// All of them are one whole.
+    Transaction,
+    /// Each is a whole of its own, which costs no round trip.
+    Writes,
+}
+
+/// Does a unit of work.
+pub(crate) async fn run<A, T>(
+    pool: &PgPool,
+    bond: Bond,
+    about: A,
+    unit: Unit<A, T>,
+) -> sqlx::Result<T>
+where
+    A: Send + Sync + 'static,
+    T: Send + 'static,
+{
+    let pool = pool.clone();
+    to_its_end(async move {
+        let mut tries = 0;
+        loop {
+            let done = tokio::time::timeout(LIMIT, once(&pool, bond, &about, unit));
+            let done = done
+                .await
+                .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())));
+            match done {
+                Err(error) if is_worth_another_try(&error) && tries < TRIES_AGAIN => {
+                    tracing::debug!(%error, tries, "a unit of work is tried again");
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(1 << tries)).await;
+                }
+                done => return done,
+            }
+        }
+    })
+    .await
+}
+
+/// Does a unit of work in one transaction that may take any time, and is not tried again.
+pub(crate) async fn run_unhurried<A, T>(
+    pool: &PgPool,
+    about: A,
+    unit: Unit<A, T>,
+) -> sqlx::Result<T>
+where
+    A: Send + Sync + 'static,
+    T: Send + 'static,
+{
+    let pool = pool.clone();
+    to_its_end(async move { once(&pool, Bond::Transaction, &about, unit).await }).await
+}
+
+async fn once<A, T>(pool: &PgPool, bond: Bond, about: &A, unit: Unit<A, T>) -> sqlx::Result<T>
+where
+    A: Sync,
+    T: Send,
+{
+    let mut checkout = Checkout {
+        connection: pool.acquire().await?,
+        is_clean: false,
+    };
+    match bond {
+        Bond::Reads | Bond::Writes => {
+            let done = unit(&mut checkout.connection, about).await;
+            checkout.is_clean = done.as_ref().err().is_none_or(leaves_the_connection_clean);
+            done
+        }
+        Bond::Transaction => {
+            // Said outright: with another default, a statement would not see what was committed while the one before it waited for a lock.
+            let begin = "begin isolation level read committed";
+            let mut tx = checkout.connection.begin_with(begin).await?;
+            let done = unit(&mut tx, about).await;
+            match done {
+                Ok(value) => {
+                    tx.commit().await?;
+                    checkout.is_clean = true;
+                    Ok(value)
+                }
+                Err(error) => {
+                    // The connection is closed, and this frees its locks before anybody is told.
+                    let _ = tx.rollback().await;
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
+/// Goes on when nobody waits any more.
+pub(crate) async fn to_its_end<T, E>(
+    unit: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<sqlx::Error> + Send + 'static,
+{
+    match tokio::spawn(unit.in_current_span()).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => panic::resume_unwind(payload),
+            // The runtime is shutting down.
+            Err(cancelled) => Err(sqlx::Error::Io(io::Error::other(cancelled)).into()),
+        },
+    }
+}
+
+/// A connection that goes back to its pool only when nothing of the unit of work is left on it, and is closed otherwise.
+struct Checkout {
+    connection: PoolConnection<Postgres>,
+    is_clean: bool,
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        if !self.is_clean {
+            self.connection.close_on_drop();
+        }
+    }
+}
