@@ -81,6 +81,22 @@ fn is_outage(code: &str) -> bool {
         .contains(&code)
 }
 
+/// Whether a server that refuses a first connection so may take one in a moment.
+pub(crate) fn may_come_up(error: &sqlx::Error) -> bool {
+    const CONNECTION: &str = "08";
+    const OPERATOR: &str = "57";
+    const RESOURCES: &str = "53";
+
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => {
+            let code = code(error.as_ref());
+            [CONNECTION, OPERATOR, RESOURCES].contains(&code.get(..2).unwrap_or_default())
+        }
+        _ => false,
+    }
+}
+
 /// Nothing of the unit of work was written, and the next try may pass: it met another transaction, or got a connection that somebody else had left
 /// in a failed one.
 pub(crate) fn is_worth_another_try(error: &sqlx::Error) -> bool {

@@ -7,7 +7,7 @@ use sqlx::{
 };
 
 use crate::{
-    PgStore,
+    PgStore, classify,
     unit::{self, Bond},
 };
 
@@ -47,6 +47,21 @@ pub enum SchemaError {
     Url(#[source] sqlx::Error),
 }
 
+impl SchemaError {
+    /// Whether the same call may pass later: the server does not answer, or is starting or stopping. A wrong password or an unknown database is not
+    /// of this kind.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Open(error) if classify::may_come_up(error))
+    }
+}
+
+/// Where the steps lead.
+#[derive(Clone, Copy)]
+enum Target {
+    Down(i64),
+    Up(i64),
+}
+
 impl PgStore {
     /// Brings the schema to the newest version. Programs that start at once take turns, and the later ones find nothing to do; a role that may not
     /// create anything can run this too, as long as there is nothing to do.
@@ -54,7 +69,15 @@ impl PgStore {
     /// # Errors
     /// [`SchemaError::Newer`] or [`SchemaError::Migrate`]; either way nothing was changed.
     pub async fn migrate(&self) -> Result<(), SchemaError> {
-        self.steps(None).await
+        self.steps(Target::Up(i64::MAX)).await
+    }
+
+    /// As [`migrate`](Self::migrate), but no further than version `to`; what is beyond it already stays.
+    ///
+    /// # Errors
+    /// [`SchemaError::Newer`] or [`SchemaError::Migrate`]; either way nothing was changed.
+    pub async fn migrate_up(&self, to: i64) -> Result<(), SchemaError> {
+        self.steps(Target::Up(to)).await
     }
 
     /// Takes the schema back to version `to`; 0 leaves nothing of ours but an empty list of migrations. **The data of the dropped tables is lost.**
@@ -62,7 +85,7 @@ impl PgStore {
     /// # Errors
     /// [`SchemaError::Newer`] or [`SchemaError::Migrate`]; either way nothing was changed.
     pub async fn migrate_down(&self, to: i64) -> Result<(), SchemaError> {
-        self.steps(Some(to)).await
+        self.steps(Target::Down(to)).await
     }
 
     /// The version that the database has: 0 before the first [`migrate`](Self::migrate).
@@ -77,17 +100,17 @@ impl PgStore {
         .map_err(SchemaError::Open)
     }
 
-    async fn steps(&self, down_to: Option<i64>) -> Result<(), SchemaError> {
+    async fn steps(&self, target: Target) -> Result<(), SchemaError> {
         // One transaction round the lock and all steps: all of them are made or none, and the lock goes with it whatever happens.
-        let found = unit::run_unhurried(&self.pool, down_to, |connection, down_to| {
+        let found = unit::run_unhurried(&self.pool, target, |connection, target| {
             Box::pin(async move {
                 connection.execute(UNHURRIED).await?;
                 connection.execute(LOCK).await?;
                 let found = version(connection).await?;
                 if refuse_newer(found).is_ok() {
-                    match *down_to {
-                        None => up(connection).await?,
-                        Some(to) => down(connection, found, to).await?,
+                    match *target {
+                        Target::Up(to) => up(connection, to).await?,
+                        Target::Down(to) => down(connection, found, to).await?,
                     }
                 }
                 Ok(found)
@@ -99,7 +122,7 @@ impl PgStore {
     }
 }
 
-async fn up(connection: &mut PgConnection) -> Result<(), MigrateError> {
+async fn up(connection: &mut PgConnection, to: i64) -> Result<(), MigrateError> {
     // "if not exists" asks for the right to create before it looks.
     if !is_there(connection, "select to_regnamespace('auth') is not null").await? {
         connection.execute("create schema auth").await?;
@@ -113,7 +136,7 @@ async fn up(connection: &mut PgConnection) -> Result<(), MigrateError> {
         connection.ensure_migrations_table(TABLE).await?;
     }
     let applied = connection.list_applied_migrations(TABLE).await?;
-    for step in POSTGRES {
+    for step in POSTGRES.iter().filter(|step| step.version <= to) {
         let migration = migration(step, MigrationType::ReversibleUp);
         match applied.iter().find(|done| done.version == step.version) {
             Some(done) if done.checksum == migration.checksum => {}

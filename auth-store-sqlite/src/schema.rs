@@ -34,13 +34,28 @@ pub enum SchemaError {
     Open(#[source] sqlx::Error),
 }
 
+/// Where the steps lead.
+#[derive(Clone, Copy)]
+enum Target {
+    Down(i64),
+    Up(i64),
+}
+
 impl SqliteStore {
     /// Brings the schema to the newest version. Programs that start at once on one file take turns, and the later ones find nothing to do.
     ///
     /// # Errors
     /// [`SchemaError::Newer`] or [`SchemaError::Migrate`]; either way nothing was changed.
     pub async fn migrate(&self) -> Result<(), SchemaError> {
-        self.steps(None).await
+        self.steps(Target::Up(i64::MAX)).await
+    }
+
+    /// As [`migrate`](Self::migrate), but no further than version `to`; what is beyond it already stays.
+    ///
+    /// # Errors
+    /// [`SchemaError::Newer`] or [`SchemaError::Migrate`]; either way nothing was changed.
+    pub async fn migrate_up(&self, to: i64) -> Result<(), SchemaError> {
+        self.steps(Target::Up(to)).await
     }
 
     /// Takes the schema back to version `to`; 0 leaves nothing of ours but an empty list of migrations. **The data of the dropped tables is lost.**
@@ -48,7 +63,7 @@ impl SqliteStore {
     /// # Errors
     /// [`SchemaError::Newer`] or [`SchemaError::Migrate`]; either way nothing was changed.
     pub async fn migrate_down(&self, to: i64) -> Result<(), SchemaError> {
-        self.steps(Some(to)).await
+        self.steps(Target::Down(to)).await
     }
 
     /// The version that the database has: 0 before the first [`migrate`](Self::migrate).
@@ -64,15 +79,15 @@ impl SqliteStore {
         refuse_newer(self.schema_version().await?)
     }
 
-    async fn steps(&self, down_to: Option<i64>) -> Result<(), SchemaError> {
+    async fn steps(&self, target: Target) -> Result<(), SchemaError> {
         // One transaction round all steps, or two programs that start together would make the same step at once.
         let found = write::transaction(&self.writer, move |connection| {
             Box::pin(async move {
                 let found = version(connection).await?;
                 if refuse_newer(found).is_ok() {
-                    match down_to {
-                        None => up(connection).await?,
-                        Some(to) => down(connection, found, to).await?,
+                    match target {
+                        Target::Up(to) => up(connection, to).await?,
+                        Target::Down(to) => down(connection, found, to).await?,
                     }
                 }
                 Ok(found)
@@ -86,10 +101,10 @@ impl SqliteStore {
 }
 
 /// The driver's own runner is left out: it takes no lock for `SQLite`, and its future cannot be sent to a task while it borrows a connection.
-async fn up(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
+async fn up(connection: &mut SqliteConnection, to: i64) -> Result<(), MigrateError> {
     connection.ensure_migrations_table(TABLE).await?;
     let applied = connection.list_applied_migrations(TABLE).await?;
-    for step in SQLITE {
+    for step in SQLITE.iter().filter(|step| step.version <= to) {
         let migration = migration(step, MigrationType::ReversibleUp);
         match applied.iter().find(|done| done.version == step.version) {
             Some(done) if done.checksum == migration.checksum => {}

@@ -1,5 +1,7 @@
 //! What the README says is what the code does.
 
+#![allow(clippy::unwrap_used)] // a test file whose helpers are not test functions
+
 use std::{fmt::Write, fs, path::Path};
 
 fn readme() -> String {

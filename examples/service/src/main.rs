@@ -1,6 +1,8 @@
-//! The reference service: every auth-tower endpoint in one binary, on the embedded store.
+//! The reference service: every auth-tower endpoint in one binary, on SQLite or Postgres.
 
+mod database;
 mod mail_folder;
+mod migrate;
 mod pages;
 mod secrets;
 mod server;
@@ -13,15 +15,14 @@ use std::{
     process::ExitCode,
 };
 
-use auth_core::{Auth, Links};
-use auth_store_sqlite::SqliteStore;
+use auth_core::Links;
 use auth_tower::{AuthRouter, ClientIp};
 use clap::{Parser, Subcommand};
-use settings::{Database, Environment, Settings};
+use settings::{Environment, Settings};
 use tokio::{net::TcpListener, sync::watch};
 use tracing_subscriber::fmt;
 
-use crate::{mail_folder::MailFolder, pages::Pages};
+use crate::{database::Database, mail_folder::MailFolder, migrate::Migrate, pages::Pages};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -37,11 +38,14 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT (the default)
     Serve,
+    /// Change the schema of the database, or tell its state
+    #[command(subcommand)]
+    Migrate(Migrate),
 }
 
 fn main() -> ExitCode {
     // clap ends a wrong call with status 2.
-    let Command::Serve = Arguments::parse().command.unwrap_or(Command::Serve);
+    let command = Arguments::parse().command.unwrap_or(Command::Serve);
     let settings = match Settings::read() {
         Ok(settings) => settings,
         Err(faults) => {
@@ -55,13 +59,21 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let served = tokio::runtime::Builder::new_multi_thread()
+    let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(BoxError::from)
-        .and_then(|runtime| runtime.block_on(serve(settings)));
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                match command {
+                    Command::Serve => serve(settings).await.map(|()| true),
+                    Command::Migrate(what) => migrate::run(&what, &settings.database).await,
+                }
+            })
+        });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             complain(&format!("auth-service: {}", chain(&*error)));
             ExitCode::FAILURE
@@ -71,11 +83,8 @@ fn main() -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), BoxError> {
     start_logs(&settings);
-    let store = match &settings.database {
-        Database::File(path) => SqliteStore::open(path).await?,
-        Database::Memory => SqliteStore::in_memory().await?,
-    };
-    store.migrate().await?;
+    let database = Database::open(&settings.database, complain).await?;
+    database.migrate().await?;
 
     let listener = TcpListener::bind((settings.host, settings.port))
         .await
@@ -98,7 +107,8 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         Environment::Production | Environment::Staging => None,
     };
 
-    let mut builder = Auth::builder(store.clone(), settings.signing_keys.clone())
+    let mut builder = database
+        .auth(settings.signing_keys.clone())
         .access_token_lifetime(settings.access_token_lifetime)
         .enumeration_protection(settings.enumeration_protection)
         .hashing(settings.hashing)
@@ -134,7 +144,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     let in_time = server::serve(listener, app, asked_to_stop()).await;
     drop(stop);
     workers.await?;
-    store.close().await;
+    database.close().await;
     if in_time {
         Ok(())
     } else {
@@ -152,10 +162,7 @@ fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) 
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<14}{value}");
     };
-    match &settings.database {
-        Database::File(path) => line("database", &format!("SQLite, {}", path.display())),
-        Database::Memory => line("database", "SQLite in memory: gone when the service stops"),
-    }
+    line("database", &settings.database.to_string());
     match mails {
         Some(folder) => line(
             "mail",
@@ -166,21 +173,19 @@ fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) 
             "off: verification, password reset and change of address are not offered",
         ),
     }
-    match (settings.environment, &settings.database) {
-        (Environment::Development, Database::File(path)) => {
+    match settings.database.secrets_file() {
+        _ if settings.environment != Environment::Development => {}
+        Some(file) => {
+            let file = file.display();
             line(
                 "secrets",
-                &format!(
-                    "where not set: {} (SECRET_KEY, INTERNAL_API_KEY)",
-                    path.with_extension("secrets").display()
-                ),
+                &format!("where not set: {file} (SECRET_KEY, INTERNAL_API_KEY)"),
             );
         }
-        (Environment::Development, Database::Memory) => line(
+        None => line(
             "secrets",
             "a SECRET_KEY that is not set is drawn for this run",
         ),
-        _ => {}
     }
     line(
         "enumeration",
@@ -243,16 +248,16 @@ fn start_logs(settings: &Settings) {
 }
 
 #[allow(clippy::print_stdout)] // for the person at the terminal
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
 #[allow(clippy::print_stderr)] // for the person at the terminal
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     eprintln!("{text}");
 }
 
-fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

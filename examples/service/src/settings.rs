@@ -8,7 +8,7 @@ use std::{
     fmt::Display,
     fs, io,
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::Path,
     str::FromStr,
 };
 
@@ -17,12 +17,12 @@ use auth_tower::InternalKeys;
 use lettre::message::Mailbox;
 use tracing_subscriber::EnvFilter;
 
-use crate::secrets;
+use crate::{database::DatabaseUrl, secrets};
 
 /// Everything that can be set, checked.
 pub(crate) struct Settings {
     pub(crate) access_token_lifetime: Duration,
-    pub(crate) database: Database,
+    pub(crate) database: DatabaseUrl,
     pub(crate) enumeration_protection: bool,
     pub(crate) environment: Environment,
     /// `None`: the service's own address.
@@ -76,28 +76,6 @@ impl FromStr for Environment {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Database {
-    File(PathBuf),
-    Memory,
-}
-
-impl FromStr for Database {
-    type Err = &'static str;
-
-    fn from_str(url: &str) -> Result<Self, Self::Err> {
-        let path = url
-            .strip_prefix("sqlite:")
-            .ok_or("must be sqlite:PATH or sqlite::memory:")?;
-        match path.strip_prefix("//").unwrap_or(path) {
-            ":memory:" => Ok(Self::Memory),
-            "" => Err("names no file"),
-            path if path.contains('?') => Err("takes no parameters after the path"),
-            path => Ok(Self::File(path.into())),
-        }
-    }
-}
-
 /// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
 const NOT_OBEYED: &[&str] = &[
     "CATALOG_FILE",
@@ -140,13 +118,11 @@ impl Settings {
         }
         let database = reader.or(
             "DATABASE_URL",
-            Database::File("auth-service.db".into()),
+            DatabaseUrl::SqliteFile("auth-service.db".into()),
             str::parse,
         );
-        let generated = match (environment, &database) {
-            (Environment::Development, Database::File(path)) => {
-                reader.generated(&path.with_extension("secrets"))
-            }
+        let generated = match database.secrets_file() {
+            Some(file) if environment == Environment::Development => reader.generated(&file),
             _ => secrets::Generated::default(),
         };
 
@@ -459,7 +435,7 @@ fn is_placeholder(secret: &str) -> bool {
 mod tests {
     use std::collections::HashMap;
 
-    use super::{Database, Environment, Reader, Settings};
+    use super::{Environment, Reader, Settings};
 
     fn parse(values: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
         let values: HashMap<_, _> = values
@@ -544,8 +520,6 @@ mod tests {
         assert_eq!(settings.environment, Environment::Development);
         assert!(dir.path().join("x.secrets").exists());
         assert!(settings.host.is_loopback());
-        assert_eq!("sqlite://a.db".parse(), Ok(Database::File("a.db".into())));
-        assert_eq!("sqlite::memory:".parse(), Ok(Database::Memory));
     }
 
     #[test]
