@@ -11,6 +11,7 @@ mod settings;
 use std::{
     error::Error as StdError,
     fmt::Write as _,
+    io::IsTerminal,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
@@ -239,6 +240,7 @@ async fn asked_to_stop() {
 fn start_logs(settings: &Settings) {
     let logs = fmt()
         .with_env_filter(settings.log_filter.clone())
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     if settings.json_logs {
         logs.json().init();
