@@ -187,7 +187,7 @@ impl IntoFuture for Call {
 }
 
 /// What came back.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Answer {
     what: String,
     is_head: bool,
@@ -199,6 +199,13 @@ pub struct Answer {
     pub bytes: Bytes,
     /// The body as JSON; `null` when it is none.
     pub json: Value,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, status, .. } = self;
+        write!(f, "{what}: {status} {} {:?}", self.text(), self.headers)
+    }
 }
 
 impl Answer {
