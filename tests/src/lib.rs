@@ -28,6 +28,7 @@ mod clock;
 pub mod forge;
 mod mailbox;
 mod person;
+mod routes;
 mod store;
 
 pub use app::{API_KEY, App, OTHER_API_KEY, SECRET, signing_keys};
@@ -35,6 +36,7 @@ pub use client::{Answer, Call, Client, at_once};
 pub use clock::MovableClock;
 pub use mailbox::{Mail, Mailbox};
 pub use person::{PASSWORD, Person, email_of};
+pub use routes::{path_of, takes_json};
 pub use store::{Fault, Hold, StoreKind, TestStore};
 
 /// Makes a `#[tokio::test]` of each behaviour over each kind of store; a behaviour is an async function that takes the [`StoreKind`].

@@ -142,7 +142,7 @@ async fn nobody_learns_why_a_login_failed(store: StoreKind) {
     let off = app.verified("off").await;
     let client = Client::default();
     app.auth.set_disabled(off.id, true, &client).await.unwrap();
-    account(&app, "bare", None).await;
+    imported(&app, "bare", None).await;
 
     let long = "x".repeat(5000);
     let mut seen = Vec::new();
@@ -178,9 +178,9 @@ async fn nobody_learns_why_a_login_failed(store: StoreKind) {
     seen.dedup();
     assert_eq!(seen.len(), 1, "{seen:?}");
 
-    let log = app.audit(ada.id).await;
-    let failed = log.iter().filter(|event| **event == "login_failed").count();
-    assert_eq!(failed, 5, "{log:?}");
+    let events = app.audit(ada.id).await;
+    let failed = events.iter().filter(|event| **event == "login_failed");
+    assert_eq!(failed.count(), 5, "{events:?}");
     assert_eq!(app.audit(off.id).await.last(), Some(&"login_failed"));
 }
 
@@ -242,7 +242,7 @@ async fn a_password_is_the_same_in_each_normal_form(store: StoreKind) {
 }
 
 /// An account as an import would write it.
-async fn account(app: &App, name: &str, hash: Option<&str>) -> UserId {
+async fn imported(app: &App, name: &str, hash: Option<&str>) -> UserId {
     use auth_core::ports::Clock;
     let now = app.clock.now();
     let user = User {
@@ -279,8 +279,8 @@ async fn stored_hash(app: &App, id: UserId) -> String {
 async fn an_imported_hash_verifies_and_is_replaced(store: StoreKind) {
     let app = App::with(store, |auth| auth.hashing(Hashing::bcrypt(6).unwrap())).await;
     // A vector of the Openwall project; the password breaks today's rules.
-    let imported = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-    let id = account(&app, "ada", Some(imported)).await;
+    let hash = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let id = imported(&app, "ada", Some(hash)).await;
     let login = |password: &str| {
         app.post(
             "/auth/login",
@@ -291,7 +291,7 @@ async fn an_imported_hash_verifies_and_is_replaced(store: StoreKind) {
     login("U*U*").await.refused(401, "invalid_credentials");
     assert_eq!(
         stored_hash(&app, id).await,
-        imported,
+        hash,
         "replaced by a wrong password"
     );
     let answer = login("U*U").await;
@@ -309,8 +309,8 @@ async fn an_imported_hash_verifies_and_is_replaced(store: StoreKind) {
 async fn an_imported_hash_of_72_bytes_verifies(store: StoreKind) {
     let app = App::on(store).await;
     // Another one of their vectors: 72 bytes, of which the last one counts.
-    let imported = "$2a$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui";
-    account(&app, "ada", Some(imported)).await;
+    let hash = "$2a$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui";
+    imported(&app, "ada", Some(hash)).await;
     let password = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     assert_eq!(password.len(), 72);
     let login = |password: &str| {
@@ -342,7 +342,7 @@ async fn a_damaged_hash_opens_nothing_and_tells_nothing(store: StoreKind) {
     .enumerate()
     {
         let name = format!("user{index}");
-        account(&app, &name, Some(hash)).await;
+        imported(&app, &name, Some(hash)).await;
         for password in ["", "plain text", "U*U"] {
             let body = json!({"username": name, "password": password});
             let answer = app.post("/auth/login", body).await;
@@ -422,7 +422,7 @@ async fn a_failed_login_takes_its_time_whoever_it_is() {
     let hashing = Hashing::bcrypt(8).unwrap();
     let app = App::with(StoreKind::Memory, |auth| auth.hashing(hashing)).await;
     app.registered("ada").await;
-    account(&app, "bare", None).await;
+    imported(&app, "bare", None).await;
     let mut times: [Vec<Duration>; 3] = Default::default();
     for _ in 0..25 {
         for (times, name) in times.iter_mut().zip(["ada", "bare", "nobody"]) {

@@ -1,6 +1,7 @@
 //! The HTTP contract over every kind of store, a module a feature, named as in `auth_core`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // test code: what cannot go on has failed
 
+mod access_matrix;
 mod admin;
 mod change_email;
 mod change_password;

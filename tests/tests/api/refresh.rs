@@ -260,7 +260,10 @@ async fn a_traded_access_token_keeps_the_session_alive(store: StoreKind) {
     for _ in 0..(15 * 24 * 60 / 59) {
         app.clock.advance(Duration::minutes(59));
         let answer = trade(&app, &token).await;
-        token = answer.ok(200)["access_token"].as_str().unwrap().to_owned();
+        answer.ok(200)["access_token"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut token);
     }
     app.get("/auth/me").bearer(&token).await.ok(200);
 }
@@ -281,7 +284,10 @@ async fn a_traded_access_token_never_outlives_the_session(store: StoreKind) {
         let json = answer.ok(200);
         let lives = json["expires_in"].as_i64().unwrap();
         assert!((minutes_left * 60 - 1..=minutes_left * 60).contains(&lives));
-        token = json["access_token"].as_str().unwrap().to_owned();
+        json["access_token"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut token);
     }
     app.clock.advance(Duration::minutes(10));
     let answer = trade(&app, &token).await;
