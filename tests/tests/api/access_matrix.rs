@@ -85,6 +85,7 @@ impl Shown {
 }
 
 /// Somebody, and every token that opens nothing, most of them made from hers, and why.
+#[allow(clippy::too_many_lines)] // one table
 async fn bad_tokens(app: &App) -> (Person, Vec<(&'static str, String, Verdict)>) {
     let ada = app.verified("holder").await;
     let good = &ada.access_token;
@@ -243,6 +244,7 @@ async fn bad_tokens(app: &App) -> (Person, Vec<(&'static str, String, Verdict)>)
     (ada, tokens)
 }
 
+#[allow(clippy::too_many_lines)] // one table
 async fn everything_shown(app: &App, bad: &[(&'static str, String, Verdict)]) -> Vec<Shown> {
     let unverified = app.registered("unverified").await;
     let good = app.verified("good").await.access_token;
