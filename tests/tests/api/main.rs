@@ -13,6 +13,7 @@ mod logout;
 mod lookup_user;
 mod malformed;
 mod me;
+mod mounting;
 mod refresh;
 mod register;
 mod resend_verification;
