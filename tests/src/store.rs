@@ -1,0 +1,389 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use auth_core::{
+    adapters::MemoryStore,
+    ports::{
+        AuditLog, Authenticated, ClaimedMail, Ended, MailCounts, Outbox, PasswordChange, Redeemed,
+        Rotated, Rotation, SessionStore, Store, StoreError, Swept, UserStore,
+    },
+    time::{Duration, OffsetDateTime},
+    types::{
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
+        NewMailedToken, NewSession, PasswordHash, Purpose, Record, Session, SessionId, Throttle,
+        User, UserId,
+    },
+};
+use auth_store_sqlite::SqliteStore;
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+/// Which store is under an [`App`](crate::App).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// `auth_core::adapters::MemoryStore`.
+    Memory,
+    /// `auth_store_sqlite::SqliteStore`, in a file.
+    Sqlite,
+}
+
+/// Where the data of an app is, for as long as the app is.
+#[derive(Debug)]
+pub(crate) enum Data {
+    Memory(MemoryStore),
+    Sqlite(TempDir),
+}
+
+impl Data {
+    /// Fresh and empty, with its schema.
+    pub(crate) async fn new(kind: StoreKind) -> Self {
+        match kind {
+            StoreKind::Memory => Self::Memory(MemoryStore::default()),
+            StoreKind::Sqlite => {
+                let data = Self::Sqlite(tempfile::tempdir().unwrap());
+                data.sqlite().await.migrate().await.unwrap();
+                data
+            }
+        }
+    }
+
+    /// A handle as another process would have it.
+    pub(crate) async fn handle(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Memory(store) => Arc::new(store.clone()),
+            Self::Sqlite(_) => Arc::new(self.sqlite().await),
+        }
+    }
+
+    async fn sqlite(&self) -> SqliteStore {
+        let Self::Sqlite(directory) = self else {
+            panic!("this is no file");
+        };
+        SqliteStore::open(directory.path().join("auth.db"))
+            .await
+            .unwrap()
+    }
+
+    /// Every byte that a thief of the files would have; `None` where there are no files.
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+        let Self::Sqlite(directory) = self else {
+            return None;
+        };
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        Some(
+            files
+                .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+                .collect(),
+        )
+    }
+}
+
+/// A store of any kind that fails or waits when a test wants it to. Clones are one store.
+#[derive(Clone)]
+pub struct TestStore {
+    inner: Arc<dyn Store>,
+    trouble: Arc<Mutex<Trouble>>,
+}
+
+#[derive(Default)]
+struct Trouble {
+    fault: Option<Fault>,
+    holds: HashMap<&'static str, Hold>,
+}
+
+/// How a store fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It answers what it should never answer; the error says what no client may read.
+    Backend,
+    /// It cannot be reached.
+    Unavailable,
+}
+
+impl Fault {
+    /// What its error says.
+    pub const SAYS: &str = "select password_hash from auth_users: /var/lib/auth.db is malformed";
+
+    fn error(self) -> StoreError {
+        match self {
+            Self::Backend => StoreError::Backend(Self::SAYS.into()),
+            Self::Unavailable => StoreError::Unavailable(Self::SAYS.into()),
+        }
+    }
+}
+
+/// One call that waits at the store's door. See [`TestStore::hold`].
+#[derive(Debug, Clone)]
+pub struct Hold {
+    reached: Arc<Semaphore>,
+    released: Arc<Semaphore>,
+}
+
+impl Hold {
+    /// Waits until the call has come.
+    pub async fn reached(&self) {
+        self.reached.acquire().await.unwrap().forget();
+    }
+
+    /// Lets the call go on.
+    pub fn release(&self) {
+        self.released.add_permits(1);
+    }
+}
+
+impl TestStore {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            trouble: Arc::default(),
+        }
+    }
+
+    /// Every call fails from now on, or, with `None`, works again.
+    pub fn fail(&self, fault: impl Into<Option<Fault>>) {
+        self.trouble().fault = fault.into();
+    }
+
+    /// The next call of `method` waits, before it does anything, until it is released.
+    pub fn hold(&self, method: &'static str) -> Hold {
+        let hold = Hold {
+            reached: Arc::new(Semaphore::new(0)),
+            released: Arc::new(Semaphore::new(0)),
+        };
+        self.trouble().holds.insert(method, hold.clone());
+        hold
+    }
+
+    async fn enter(&self, method: &str) -> Result<(), StoreError> {
+        let held = self.trouble().holds.remove(method);
+        if let Some(hold) = held {
+            hold.reached.add_permits(1);
+            hold.released.acquire().await.unwrap().forget();
+        }
+        match self.trouble().fault {
+            Some(fault) => Err(fault.error()),
+            None => Ok(()),
+        }
+    }
+
+    fn trouble(&self) -> std::sync::MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for TestStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TestStore(..)")
+    }
+}
+
+macro_rules! pass_on {
+    ($self:ident.$method:ident($($argument:expr),*)) => {{
+        $self.enter(stringify!($method)).await?;
+        $self.inner.$method($($argument),*).await
+    }};
+}
+
+#[async_trait]
+impl Store for TestStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        pass_on!(self.ping())
+    }
+
+    async fn sweep(
+        &self,
+        now: OffsetDateTime,
+        unverified_before: OffsetDateTime,
+    ) -> Result<Swept, StoreError> {
+        pass_on!(self.sweep(now, unverified_before))
+    }
+}
+
+#[async_trait]
+impl AuditLog for TestStore {
+    async fn audit_entries(&self, user: UserId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        pass_on!(self.audit_entries(user, limit))
+    }
+}
+
+#[async_trait]
+impl Outbox for TestStore {
+    async fn claim_mails(
+        &self,
+        now: OffsetDateTime,
+        lease: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<ClaimedMail>, StoreError> {
+        pass_on!(self.claim_mails(now, lease, limit))
+    }
+
+    async fn mail_sent(&self, mail: MailId, lease: OffsetDateTime) -> Result<bool, StoreError> {
+        pass_on!(self.mail_sent(mail, lease))
+    }
+
+    async fn mail_failed(
+        &self,
+        mail: MailId,
+        lease: OffsetDateTime,
+        retry_at: Option<OffsetDateTime>,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.mail_failed(mail, lease, retry_at, reason))
+    }
+
+    async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
+        pass_on!(self.mail_counts())
+    }
+}
+
+#[async_trait]
+impl SessionStore for TestStore {
+    async fn open_session(
+        &self,
+        session: NewSession,
+        seen: CredentialsVersion,
+        rehash: Option<PasswordHash>,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.open_session(session, seen, rehash, record))
+    }
+
+    async fn authenticate(
+        &self,
+        session: SessionId,
+        now: OffsetDateTime,
+    ) -> Result<Option<Authenticated>, StoreError> {
+        pass_on!(self.authenticate(session, now))
+    }
+
+    async fn touch(
+        &self,
+        session: SessionId,
+        now: OffsetDateTime,
+        idle: Duration,
+    ) -> Result<Option<Authenticated>, StoreError> {
+        pass_on!(self.touch(session, now, idle))
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
+        pass_on!(self.rotate(rotation))
+    }
+
+    async fn session_of_refresh(&self, digest: &Digest) -> Result<Option<Session>, StoreError> {
+        pass_on!(self.session_of_refresh(digest))
+    }
+
+    async fn end_sessions(
+        &self,
+        user: UserId,
+        which: Ended,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<u64, StoreError> {
+        pass_on!(self.end_sessions(user, which, now, record))
+    }
+
+    async fn sessions(
+        &self,
+        user: UserId,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Session>, StoreError> {
+        pass_on!(self.sessions(user, now))
+    }
+}
+
+#[async_trait]
+impl UserStore for TestStore {
+    async fn register(&self, account: NewAccount, record: Record) -> Result<(), StoreError> {
+        pass_on!(self.register(account, record))
+    }
+
+    async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
+        pass_on!(self.account(key))
+    }
+
+    async fn append(&self, record: Record) -> Result<(), StoreError> {
+        pass_on!(self.append(record))
+    }
+
+    async fn change_password(
+        &self,
+        change: PasswordChange,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.change_password(change, record))
+    }
+
+    async fn delete_account(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.delete_account(user, seen, record))
+    }
+
+    async fn set_disabled(
+        &self,
+        user: UserId,
+        disabled: bool,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.set_disabled(user, disabled, now, record))
+    }
+
+    async fn set_admin(
+        &self,
+        user: UserId,
+        admin: bool,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.set_admin(user, admin, now, record))
+    }
+
+    async fn issue_token(
+        &self,
+        token: NewMailedToken,
+        throttle: Throttle,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.issue_token(token, throttle, record))
+    }
+
+    async fn begin_email_change(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        change: NewMailedToken,
+        cancel: NewMailedToken,
+        record: Record,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.begin_email_change(user, seen, change, cancel, record))
+    }
+
+    async fn pending_token(
+        &self,
+        digest: &Digest,
+        purpose: Purpose,
+        now: OffsetDateTime,
+    ) -> Result<Option<User>, StoreError> {
+        pass_on!(self.pending_token(digest, purpose, now))
+    }
+
+    async fn redeem(
+        &self,
+        digest: &Digest,
+        user: UserId,
+        change: Change,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<Redeemed, StoreError> {
+        pass_on!(self.redeem(digest, user, change, now, record))
+    }
+}
