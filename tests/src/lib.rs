@@ -28,6 +28,7 @@ mod clock;
 pub mod forge;
 mod mailbox;
 mod person;
+pub mod process;
 mod store;
 
 pub use app::{API_KEY, App, OTHER_API_KEY, SECRET, signing_keys};

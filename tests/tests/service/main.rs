@@ -1,0 +1,5 @@
+//! The real `auth-service`, as a process over TCP.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // test code: what cannot go on has failed
+
+mod life;
+mod page;
