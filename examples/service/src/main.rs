@@ -16,9 +16,11 @@ use std::{
 use auth_core::{Auth, Links};
 use auth_store_sqlite::SqliteStore;
 use auth_tower::{AuthRouter, ClientIp};
+use axum::{body::Body, http::Request};
 use clap::{Parser, Subcommand};
 use settings::{Database, Environment, Settings};
 use tokio::{net::TcpListener, sync::watch};
+use tower::ServiceExt;
 use tracing_subscriber::fmt;
 
 use crate::{mail_folder::MailFolder, pages::Pages};
@@ -117,6 +119,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         .clone()
         .filter(|_| settings.environment == Environment::Development);
     let api = routes.clone().into_service();
+    let api = ServiceExt::<Request<Body>>::map_response(api, pages::beside_a_page);
     let app = Pages::new(auth.clone(), shown, routes.routes(), &settings.service_name)?
         .router(|page| page.fallback_service(api))
         .fallback_service(routes.into_service());
