@@ -5,18 +5,25 @@ use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 use auth_tower::PeerAddr;
 use axum::{Router, body::Body};
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tower::ServiceExt;
 
 /// From the first byte of a request, or the end of the one before, to the end of its headers.
 const HEADERS: Duration = Duration::from_secs(15);
 /// For requests under way when the service is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// After that, how long a connection may go without a request under way: half a head is none.
+const QUIET: Duration = Duration::from_secs(1);
 /// Further clients wait in the kernel's queue.
 const CONNECTIONS: usize = 1024;
 
@@ -28,6 +35,7 @@ pub(crate) async fn serve(
 ) -> bool {
     let mut shutdown = pin!(shutdown);
     let graceful = GracefulShutdown::new();
+    let (stop, stopped) = watch::channel(());
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = async {
@@ -46,33 +54,78 @@ pub(crate) async fn serve(
             }
         };
         let app = app.clone();
+        let (under_way, requests) = watch::channel(0_usize);
         let service = service_fn(move |request: Request<Incoming>| {
-            answer(app.clone(), request, PeerAddr(peer))
+            let under_way = UnderWay::new(&under_way);
+            answer(app.clone(), request, PeerAddr(peer), under_way)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
+        let stopped = stopped.clone();
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection ended early");
+            tokio::select! {
+                biased;
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection ended early");
+                },
+                () = quiet_after(stopped, requests) => {}
             }
         });
     }
-    drop(listener);
+    drop((listener, stop));
     timeout(DRAIN, graceful.shutdown()).await.is_ok()
+}
+
+/// Ready when nothing more is asked on a connection after the stop. hyper ends a connection without any byte of a request by itself.
+async fn quiet_after(mut stopped: watch::Receiver<()>, mut requests: watch::Receiver<usize>) {
+    let _ = stopped.changed().await;
+    loop {
+        if requests.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        // An answer that was made may still be on its way out.
+        let next = requests.wait_for(|count| *count > 0);
+        if timeout(QUIET, next).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A request, from its last header to the end of its answer.
+struct UnderWay(watch::Sender<usize>);
+
+impl UnderWay {
+    fn new(requests: &watch::Sender<usize>) -> Self {
+        requests.send_modify(|count| *count += 1);
+        Self(requests.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 async fn answer(
     app: Router,
     request: Request<Incoming>,
     peer: PeerAddr,
+    under_way: UnderWay,
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
-    app.oneshot(request).await
+    let answer = app.oneshot(request).await?;
+    Ok(answer.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &under_way;
+            frame
+        }))
+    }))
 }
 
 /// Out of file descriptors, say: accepting again at once would spin.
