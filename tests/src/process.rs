@@ -51,10 +51,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 ///
 /// # Panics
 /// When it does not come.
-pub async fn eventually<T, W>(what: &str, mut look: impl FnMut() -> W) -> T
-where
-    W: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = timeout(PATIENCE, async {
         loop {
             if let Some(found) = look().await {
@@ -187,7 +184,7 @@ impl Home {
     /// The newest mail of a template to an address, when there are as many of them.
     pub async fn nth_mail(&self, nth: usize, template: &str, address: &str) -> Mail {
         let what = format!("mail {nth} {template} to {address}");
-        eventually(&what, || async {
+        eventually(&what, async || {
             let mut mails = self.mails_to(address);
             mails.retain(|mail| mail.template == template);
             assert!(mails.len() <= nth, "more than {nth}: {mails:?}");

@@ -1,6 +1,8 @@
 //! The real `auth-service`, as a process over TCP.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // test code: what cannot go on has failed
 
+mod accounts;
 mod life;
 mod page;
+mod shutdown;
 mod start;
