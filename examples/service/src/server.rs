@@ -1,12 +1,26 @@
-//! Serves over hyper: with a time limit for headers, a bound on connections and a deadline for the shutdown, none of which `axum::serve` has.
+//! Serves over hyper: with a time limit for headers and bodies, a bound on connections and a deadline for the shutdown, none of which `axum::serve` has.
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use auth_tower::PeerAddr;
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+};
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -14,12 +28,16 @@ use hyper_util::{
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 use tower::ServiceExt;
 
+use crate::BoxError;
+
 /// From the first byte of a request, or the end of the one before, to the end of its headers.
 const HEADERS: Duration = Duration::from_secs(15);
+/// From the end of the headers to the end of the body, which is small here.
+const BODY: Duration = Duration::from_secs(30);
 /// For requests under way when the service is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 /// After that, how long a connection may go without a request under way: half a head is none.
@@ -111,13 +129,52 @@ impl Drop for UnderWay {
     }
 }
 
+/// A body that ends with an error when it does not come to its end in time.
+struct InTime {
+    body: Incoming,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl InTime {
+    fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            deadline: Box::pin(sleep(BODY)),
+        }
+    }
+}
+
+impl HttpBody for InTime {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
+        }
+        ready!(self.deadline.as_mut().poll(cx));
+        Poll::Ready(Some(Err("the body took too long".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 async fn answer(
     app: Router,
     request: Request<Incoming>,
     peer: PeerAddr,
     under_way: UnderWay,
 ) -> Result<Response<Body>, Infallible> {
-    let mut request = request.map(Body::new);
+    let mut request = request.map(|body| Body::new(InTime::new(body)));
     request.extensions_mut().insert(peer);
     let answer = app.oneshot(request).await?;
     Ok(answer.map(|body| {
@@ -138,6 +195,6 @@ async fn pause_after(error: &io::Error) {
             error = error as &dyn std::error::Error,
             "no connection can be accepted"
         );
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
     }
 }
