@@ -3,6 +3,10 @@
 
 mod accounts;
 mod life;
+mod load;
 mod page;
 mod shutdown;
+mod slow;
 mod start;
+mod timing;
+mod wire;

@@ -14,46 +14,22 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::accounts::whole_accounts;
+use crate::{
+    accounts::whole_accounts,
+    wire::{connect, registration, request, rest, send},
+};
 
 /// What the service gives requests that are under way.
 const DRAIN: Duration = Duration::from_secs(10);
 
-async fn connect(service: &Service) -> TcpStream {
-    TcpStream::connect(service.authority()).await.unwrap()
-}
-
-/// All that comes until the service closes the connection.
-async fn rest(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.unwrap();
-    String::from_utf8(bytes).unwrap()
-}
-
-fn registration(name: &str) -> String {
-    json!({"username": name, "email": email_of(name), "password": PASSWORD}).to_string()
-}
-
-fn request(method: &str, path: &str, body: &str) -> String {
-    format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-/// How many hashes wait or run: a request that got there has been accepted.
-async fn registers_at_once(service: &Service, count: usize) -> Vec<TcpStream> {
+/// Registrations that the service has begun to read: it says `100 Continue` then.
+async fn register_at_once(service: &Service, count: usize) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for n in 0..count {
-        let mut stream = connect(service).await;
-        let body = registration(&format!("user{n}"));
-        // The head and half of the body: the service answers `100 Continue` only once it reads the request.
-        let head = request("POST", "/auth/register", &body).replace(
-            "\r\ncontent-type",
-            "\r\nexpect: 100-continue\r\ncontent-type",
-        );
-        let (head, body) = head.split_at(head.len() - body.len());
-        stream.write_all(head.as_bytes()).await.unwrap();
+        let request = registration(&format!("user{n}"));
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let head = format!("{head}\r\nexpect: 100-continue\r\n\r\n");
+        let mut stream = send(service, head).await;
         let mut interim = [0; 25];
         stream.read_exact(&mut interim).await.unwrap();
         assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -68,7 +44,7 @@ async fn requests_that_were_accepted_are_answered() {
     for signal in [Signal::TERM, Signal::INT] {
         let home = Home::new();
         let service = home.service().set("BCRYPT_COST", "10").start().await;
-        let mut streams = registers_at_once(&service, 8).await;
+        let mut streams = register_at_once(&service, 8).await;
         let half = connect(&service).await;
         let started = Instant::now();
         service.signal(signal);
@@ -93,19 +69,25 @@ async fn requests_that_were_accepted_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_has_just_greeted_can_be_stopped() {
+    let home = Home::new();
+    for signal in [Signal::TERM, Signal::INT].repeat(3) {
+        let service = home.service().listen().await;
+        service.signal(signal);
+        let ended = service.end().await;
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_that_ask_for_nothing_do_not_hold_it_up() {
     let service = Service::start().await;
     let mut silent = connect(&service).await;
-    let mut idle = connect(&service).await;
-    let whole = request("GET", "/health", "");
-    idle.write_all(whole.as_bytes()).await.unwrap();
+    let mut idle = send(&service, request("GET", "/health", "")).await;
     let mut start = [0; 15];
     idle.read_exact(&mut start).await.unwrap();
     assert_eq!(&start, b"HTTP/1.1 200 OK");
-    let mut half = connect(&service).await;
-    half.write_all(b"GET /health HTTP/1.1\r\nhost: loc")
-        .await
-        .unwrap();
+    let mut half = send(&service, "GET /health HTTP/1.1\r\nhost: loc").await;
     // All three are accepted when one that came later is answered.
     service.get("/health").await.ok(200);
 
@@ -123,11 +105,9 @@ async fn clients_that_ask_for_nothing_do_not_hold_it_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
     let service = Service::start().await;
-    let mut endless = connect(&service).await;
-    let body = registration("ada");
-    let request = request("POST", "/auth/register", &body);
+    let request = registration("ada");
     let (half, _) = request.split_at(request.len() - 10);
-    endless.write_all(half.as_bytes()).await.unwrap();
+    let _endless = send(&service, half).await;
     service.get("/health").await.ok(200);
 
     let started = Instant::now();
