@@ -39,6 +39,14 @@ const SUBJECTS: [(&str, &str); 8] = [
     ("welcome", "Welcome to"),
 ];
 
+/// The name of the template that has this subject.
+pub(crate) fn template_of(subject: &str) -> &'static str {
+    SUBJECTS
+        .iter()
+        .find(|(_, part)| subject.contains(part))
+        .map_or("unknown", |(template, _)| template)
+}
+
 impl Mailbox {
     /// Every mail, the oldest first.
     pub fn all(&self) -> Vec<Mail> {
@@ -108,16 +116,12 @@ impl Mail {
 #[async_trait]
 impl Mailer for Mailbox {
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailerError> {
-        let template = SUBJECTS
-            .iter()
-            .find(|(_, part)| mail.subject.contains(part))
-            .map_or("unknown", |(template, _)| template);
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Mail {
                 to: mail.to.clone(),
-                template,
+                template: template_of(&mail.subject),
                 subject: mail.subject.clone(),
                 html: mail.html.clone(),
                 text: mail.text.clone(),

@@ -11,16 +11,18 @@ mod settings;
 use std::{
     error::Error as StdError,
     fmt::Write as _,
-    io::IsTerminal,
+    io::{self, IsTerminal},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
 
 use auth_core::Links;
 use auth_tower::{AuthRouter, ClientIp};
+use axum::{body::Body, http::Request};
 use clap::{Parser, Subcommand};
 use settings::{Environment, Settings};
 use tokio::{net::TcpListener, sync::watch};
+use tower::ServiceExt;
 use tracing_subscriber::fmt;
 
 use crate::{database::Database, mail_folder::MailFolder, migrate::Migrate, pages::Pages};
@@ -128,10 +130,13 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         .clone()
         .filter(|_| settings.environment == Environment::Development);
     let api = routes.clone().into_service();
+    let api = ServiceExt::<Request<Body>>::map_response(api, pages::beside_a_page);
     let app = Pages::new(auth.clone(), shown, routes.routes(), &settings.service_name)?
         .router(|page| page.fallback_service(api))
         .fallback_service(routes.into_service());
 
+    // Before the greeting: whoever reads it may ask at once.
+    let asked_to_stop = asked_to_stop()?;
     say(&greeting(&settings, &own_address, mails.as_ref()));
     let (stop, stopped) = watch::channel(());
     let workers = tokio::spawn({
@@ -142,7 +147,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
                 .await;
         }
     });
-    let in_time = server::serve(listener, app, asked_to_stop()).await;
+    let in_time = server::serve(listener, app, asked_to_stop).await;
     drop(stop);
     workers.await?;
     database.close().await;
@@ -213,28 +218,30 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-async fn asked_to_stop() {
+/// Takes SIGTERM and SIGINT over at once, and is ready when one of them comes.
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
-    {
+    let asked = {
         use tokio::signal::unix::{SignalKind, signal};
-        match (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
             }
-            _ => std::future::pending().await,
         }
-    }
+    };
     #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    tracing::info!("asked to stop: finishing what is under way");
+    let asked = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    Ok(async {
+        asked.await;
+        tracing::info!("asked to stop: finishing what is under way");
+    })
 }
 
 fn start_logs(settings: &Settings) {

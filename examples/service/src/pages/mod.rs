@@ -123,6 +123,17 @@ impl Pages {
     }
 }
 
+/// An answer of the API on a path whose GET is a page: Allow lists that, too (RFC 9110 §10.2.1).
+pub(crate) fn beside_a_page<B>(mut answer: Response<B>) -> Response<B> {
+    if let Some(allow) = answer.headers_mut().get_mut(header::ALLOW)
+        && let Ok(methods) = allow.to_str()
+        && let Ok(all) = format!("GET, HEAD, {methods}").parse()
+    {
+        *allow = all;
+    }
+    answer
+}
+
 async fn style() -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/css; charset=utf-8"),

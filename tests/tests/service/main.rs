@@ -1,0 +1,12 @@
+//! The real `auth-service`, as a process over TCP.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // test code: what cannot go on has failed
+
+mod accounts;
+mod life;
+mod load;
+mod page;
+mod shutdown;
+mod slow;
+mod start;
+mod timing;
+mod wire;

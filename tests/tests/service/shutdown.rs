@@ -1,0 +1,200 @@
+//! The service stops: asked to, with requests and clients on it, and without being asked.
+
+use std::time::{Duration, Instant};
+
+use auth_store_sqlite::sqlx;
+use auth_tests::{
+    PASSWORD, email_of,
+    process::{Home, Service, Signal, eventually},
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+use crate::{
+    accounts::whole_accounts,
+    wire::{connect, registration, request, rest, send},
+};
+
+/// What the service gives requests that are under way.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Registrations that the service has begun to read: it says `100 Continue` then.
+async fn register_at_once(service: &Service, count: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for n in 0..count {
+        let request = registration(&format!("user{n}"));
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let head = format!("{head}\r\nexpect: 100-continue\r\n\r\n");
+        let mut stream = send(service, head).await;
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).await.unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(body.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    streams
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_were_accepted_are_answered() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let home = Home::new();
+        let service = home.service().set("BCRYPT_COST", "10").start().await;
+        let mut streams = register_at_once(&service, 8).await;
+        let half = connect(&service).await;
+        let started = Instant::now();
+        service.signal(signal);
+        service.logged("asked to stop").await;
+        for stream in &mut streams {
+            let answer = rest(stream).await;
+            assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
+            assert!(answer.contains("connection: close\r\n"), "{answer}");
+        }
+        // Nobody new is let in.
+        assert!(TcpStream::connect(service.authority()).await.is_err());
+        let ended = service.end().await;
+        assert!(ended.status.success(), "{ended:?}");
+        assert!(started.elapsed() < DRAIN, "{:?}", started.elapsed());
+        drop(half);
+        let accounts: i64 = sqlx::query_scalar("select count(*) from auth_users")
+            .fetch_one(&mut home.database().await)
+            .await
+            .unwrap();
+        assert_eq!(accounts, 8);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_has_just_greeted_can_be_stopped() {
+    let home = Home::new();
+    for signal in [Signal::TERM, Signal::INT].repeat(3) {
+        let service = home.service().listen().await;
+        service.signal(signal);
+        let ended = service.end().await;
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_ask_for_nothing_do_not_hold_it_up() {
+    let service = Service::start().await;
+    let mut silent = connect(&service).await;
+    let mut idle = send(&service, request("GET", "/health", "")).await;
+    let mut start = [0; 15];
+    idle.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200 OK");
+    let mut half = send(&service, "GET /health HTTP/1.1\r\nhost: loc").await;
+    // All three are accepted when one that came later is answered.
+    service.get("/health").await.ok(200);
+
+    let started = Instant::now();
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(started.elapsed() < DRAIN / 2, "{:?}", started.elapsed());
+    let answered = rest(&mut idle).await;
+    assert!(answered.ends_with(r#"{"status":"ok"}"#), "{answered}");
+    assert_eq!(rest(&mut silent).await, "");
+    assert_eq!(rest(&mut half).await, "");
+}
+
+/// A body that never comes is not waited for beyond the deadline, and the exit status tells that something was cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
+    let service = Service::start().await;
+    let request = registration("ada");
+    let (half, _) = request.split_at(request.len() - 10);
+    let _endless = send(&service, half).await;
+    service.get("/health").await.ok(200);
+
+    let started = Instant::now();
+    let ended = service.stop().await;
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let told = "auth-service: stopped before every request was answered\n";
+    assert!(ended.stderr.ends_with(told), "{ended:?}");
+    let took = started.elapsed();
+    assert!(took >= DRAIN && took < DRAIN * 2, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_could_not_leave_survives_a_restart() {
+    let service = Service::start().await;
+    let home = service.home().clone();
+    let folder = home.path().join("auth-service-mail");
+    std::fs::remove_dir(&folder).unwrap();
+    let ada = service.registered("ada").await;
+    service
+        .logged("a mail was not accepted; it is tried again")
+        .await;
+
+    let service = service.restart().await;
+    let mail = home.mail("welcome", &ada.email).await;
+    let body = json!({"token": mail.token()});
+    service.post("/auth/verify-email", body).await.ok(200);
+    assert!(!service.log().contains("not accepted"));
+    let mut database = home.database().await;
+    let waiting = eventually("an empty outbox", async || {
+        let waiting: i64 = sqlx::query_scalar("select count(*) from auth_outbox")
+            .fetch_one(&mut database)
+            .await
+            .unwrap();
+        (waiting == 0).then_some(waiting)
+    });
+    waiting.await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_leaves_no_half_account() {
+    const ALL: usize = 20;
+    for until in [0, 4, 9, 15] {
+        let home = Home::new();
+        let service = home.service().set("BCRYPT_COST", "8").start().await;
+        let mut registrations = JoinSet::new();
+        for n in 0..ALL {
+            let name = format!("user{n}");
+            let call = service
+                .http()
+                .post(format!("{}/auth/register", service.base()))
+                .json(&json!({"username": name, "email": email_of(&name), "password": PASSWORD}));
+            registrations.spawn(async move {
+                let answer = call.send().await.ok()?;
+                let status = answer.status().as_u16();
+                // Acknowledged is what arrived whole.
+                answer.bytes().await.ok()?;
+                assert_eq!(status, 201);
+                Some(name)
+            });
+        }
+        let mut acknowledged = Vec::new();
+        while acknowledged.len() < until {
+            acknowledged.extend(registrations.join_next().await.unwrap().unwrap());
+        }
+        service.kill().await;
+        while let Some(answer) = registrations.join_next().await {
+            acknowledged.extend(answer.unwrap());
+        }
+
+        let whole = whole_accounts(&home).await;
+        let service = home.service().quick().start().await;
+        for name in &acknowledged {
+            assert!(whole.contains(&email_of(name)), "{name} is lost");
+            let body = json!({"username": name, "password": PASSWORD});
+            service.post("/auth/login", body).await.ok(200);
+        }
+        // What is not there can be registered, and nothing else.
+        for n in 0..ALL {
+            let name = format!("user{n}");
+            let body = json!({"username": name, "email": email_of(&name), "password": PASSWORD});
+            let answer = service.post("/auth/register", body).await;
+            if whole.contains(&email_of(&name)) {
+                answer.refused(409, "user_exists");
+            } else {
+                answer.ok(201);
+            }
+        }
+        assert!(!service.log().contains("ERROR"), "{}", service.log());
+    }
+}

@@ -1,0 +1,488 @@
+//! What the service needs to start, what it says when it cannot, and what its start page shows.
+
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path};
+
+use auth_core::types::SessionId;
+use auth_store_sqlite::sqlx;
+use auth_tests::{
+    PASSWORD,
+    process::{Ended, Home, Launch, Service},
+};
+use serde_json::json;
+
+use crate::page::Page;
+
+const STRONG: &str = "0fX3mN8qLr5tVw2yZb6cKd9eHg1jPs4u";
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn files(home: &Home) -> BTreeSet<String> {
+    fs::read_dir(home.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+/// It ended with status 1 and these lines, and served nobody.
+#[track_caller]
+fn refused(ended: &Ended, lines: &[&str]) {
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.stderr.lines().collect::<Vec<_>>(), lines);
+    assert_eq!(ended.stdout, "");
+}
+
+fn production(home: &Home) -> Launch {
+    home.service()
+        .set("ENVIRONMENT", "production")
+        .set("SECRET_KEY", STRONG)
+        .set("FRONTEND_URL", "https://app.example.org")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_environment_serves() {
+    let home = Home::new();
+    let service = home.service().start().await;
+    service.get("/health/ready").await.ok(200);
+
+    let here = home.path().canonicalize().unwrap();
+    let greeting = service.greeting();
+    let lines: Vec<&str> = greeting.trim_end().lines().collect();
+    assert_eq!(
+        lines[0],
+        format!("authService (development) listens on {}", service.base())
+    );
+    assert!(service.base().starts_with("http://127.0.0.1:"));
+    assert_eq!(
+        lines[1..],
+        [
+            "  database      SQLite, auth-service.db".to_owned(),
+            format!(
+                "  mail          not sent: files in {}",
+                here.join("auth-service-mail").display()
+            ),
+            "  secrets       where not set: auth-service.secrets (SECRET_KEY, INTERNAL_API_KEY)"
+                .to_owned(),
+            "  enumeration   not protected (ENUMERATION_PROTECTION=true)".to_owned(),
+            "  off           Google sign-in, credits, Stripe, rate limits, SMTP".to_owned(),
+        ]
+    );
+
+    // Neither secrets nor mails, which carry tokens, are for other users of the machine.
+    assert_eq!(mode(&home.path().join("auth-service.secrets")), 0o600);
+    assert_eq!(mode(&home.path().join("auth-service-mail")), 0o700);
+
+    // What was not set is what the documents say.
+    service.registered("ada").await;
+    let hash: String = sqlx::query_scalar("select password_hash from auth_users")
+        .fetch_one(&mut home.database().await)
+        .await
+        .unwrap();
+    assert!(hash.starts_with("$2b$12$"));
+
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+    // The write-ahead log was folded into the database.
+    let left = [
+        "auth-service-mail",
+        "auth-service.db",
+        "auth-service.secrets",
+    ];
+    assert_eq!(files(&home), left.map(str::to_owned).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_secrets_outlive_a_restart() {
+    let service = Service::start().await;
+    let home = service.home().clone();
+    let file = home.path().join("auth-service.secrets");
+    let ada = service.verified("ada").await;
+    let secrets = fs::read_to_string(&file).unwrap();
+    let api_key = secrets
+        .lines()
+        .find_map(|line| line.strip_prefix("INTERNAL_API_KEY="));
+    let path = format!("/auth/users/{}/email", ada.id);
+
+    let service = service.restart().await;
+    assert_eq!(fs::read_to_string(&file).unwrap(), secrets);
+    service.get("/auth/me").by(&ada).await.ok(200);
+    let body = json!({"refresh_token": ada.refresh_token});
+    service.post("/auth/refresh", body).await.ok(200);
+    let email = service.get(&path).header("x-api-key", api_key.unwrap());
+    assert_eq!(email.await.ok(200)["email"], "ada@example.org");
+    let email = service.get(&path).header("x-api-key", "something else");
+    email.await.refused(401, "invalid_api_key");
+
+    // One that others can read is no secret any more.
+    service.stop().await;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let ended = home.service().run().await;
+    let lines = [
+        "auth-service cannot start; 1 setting(s) to mend:",
+        "  auth-service.secrets: can be read by others; `chmod 600` it",
+    ];
+    refused(&ended, &lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_the_settings_is_told_at_once() {
+    let ended = Home::new()
+        .service()
+        .set("ENVIRONMENT", "test")
+        .set("ACCESS_TOKEN_EXPIRE_MINUTES", "soon")
+        .set("ALGORITHM", "none")
+        .set("BCRYPT_COST", "99")
+        .set("DATABASE_URL", "mysql://localhost/auth")
+        .set("DEBUG", "perhaps")
+        .set("FRONTEND_URL", "app.example.org")
+        .set("HOST", "localhost")
+        .set("INTERNAL_API_KEYS", "billing")
+        .set("LOG_LEVEL", "loud")
+        .set("MAIL_FROM", "nobody")
+        .set("PORT", "80000")
+        .set("SERVICE_NAME_FILE", "not-there")
+        .set("UNVERIFIED_ACCOUNT_TTL", "5 minutes")
+        .run()
+        .await;
+    let lines = [
+        "auth-service cannot start; 14 setting(s) to mend:",
+        "  DEBUG: must be true or false",
+        "  DATABASE_URL: must be sqlite:PATH or sqlite::memory:",
+        "  ALGORITHM: the algorithm is not one of HS256, HS384, HS512",
+        "  SECRET_KEY: must be set outside of development; `openssl rand -base64 48` makes one",
+        "  INTERNAL_API_KEYS: must be name:key,name:key",
+        "  LOG_LEVEL: must be trace, debug, info, warn or error",
+        "  ACCESS_TOKEN_EXPIRE_MINUTES: must be a number of minutes from 1 to 1440",
+        "  FRONTEND_URL: links need an absolute http or https address without user, query and fragment",
+        "  BCRYPT_COST: must be a number from 10 to 20 (from 4 outside of production)",
+        "  HOST: must be an IP address",
+        "  MAIL_FROM: must be an e-mail address",
+        "  PORT: must be a number from 0 to 65535",
+        "  SERVICE_NAME_FILE: the file cannot be read (entity not found)",
+        "  UNVERIFIED_ACCOUNT_TTL: must be one hour or more",
+    ];
+    refused(&ended, &lines);
+
+    let ended = Home::new().service().set("ENVIRONMENT", "prod").run().await;
+    let lines = [
+        "auth-service cannot start; 1 setting(s) to mend:",
+        "  ENVIRONMENT: must be development, test, staging or production",
+    ];
+    refused(&ended, &lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_call_ends_with_status_2() {
+    let home = Home::new();
+    for argument in ["--port=80", "nonsense", ""] {
+        let ended = home.service().arg(argument).run().await;
+        assert_eq!(ended.status.code(), Some(2), "{argument:?}: {ended:?}");
+        assert!(ended.stderr.contains("Usage: auth-service"), "{ended:?}");
+    }
+    for argument in ["--help", "--version"] {
+        let ended = home.service().arg(argument).run().await;
+        assert_eq!(ended.status.code(), Some(0), "{argument:?}: {ended:?}");
+        assert!(ended.stdout.contains("auth-service"), "{ended:?}");
+    }
+    assert_eq!(files(&home), BTreeSet::new());
+    home.service().arg("serve").start().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn production_refuses_what_is_weak_and_runs_with_what_is_strong() {
+    let home = Home::new();
+    let ended = home
+        .service()
+        .set("ENVIRONMENT", "production")
+        .set("BCRYPT_COST", "9")
+        .set("DEBUG", "true")
+        .set("FRONTEND_URL", "http://app.example.org")
+        .set(
+            "INTERNAL_API_KEYS",
+            "billing:changeme-changeme-changeme-changeme",
+        )
+        .set("MAIL_SERVER", "smtp.example.org")
+        .set("SECRET_KEY", "your-secret-key-your-secret-key-0123")
+        .run()
+        .await;
+    let lines = [
+        "auth-service cannot start; 6 setting(s) to mend:",
+        "  DEBUG: must be false in production",
+        "  SECRET_KEY: looks like a placeholder; `openssl rand -base64 48` makes a good one",
+        "  INTERNAL_API_KEYS: the key named \"billing\" looks like a placeholder",
+        "  FRONTEND_URL: must be https in production: mailed links carry tokens",
+        "  BCRYPT_COST: must be a number from 10 to 20 (from 4 outside of production)",
+        "  MAIL_SERVER: is set, and this version does not use it",
+    ];
+    refused(&ended, &lines);
+    let ended = home.service().set("ENVIRONMENT", "production").run().await;
+    let lines = [
+        "auth-service cannot start; 2 setting(s) to mend:",
+        "  SECRET_KEY: must be set outside of development; `openssl rand -base64 48` makes one",
+        "  FRONTEND_URL: must be set in production: mailed links lead there",
+    ];
+    refused(&ended, &lines);
+    assert_eq!(files(&home), BTreeSet::new());
+
+    let service = production(&home).start().await;
+    let greeting = service.greeting();
+    assert!(greeting.starts_with("authService (production) listens on "));
+    // Nothing of development is there: no generated secrets, no mails in a folder.
+    let left = [
+        "auth-service.db",
+        "auth-service.db-shm",
+        "auth-service.db-wal",
+    ];
+    assert_eq!(files(&home), left.map(str::to_owned).into());
+    // For machines that read the log.
+    service.post("/auth/logout", json!({})).await;
+    let ended = service.stop().await;
+    assert!(ended.stderr.lines().count() > 0);
+    for line in ended.stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_may_come_from_a_file_and_from_dot_env() {
+    let home = Home::new();
+    let put = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
+    put("key", &format!("{STRONG}\n"));
+    put("name", "From a file\n");
+    put(
+        ".env",
+        "# settings\nENVIRONMENT=test\nBCRYPT_COST=4\nSECRET_KEY_FILE=key\nexport INTERNAL_API_KEY=\"api-key=of#the:tests,0123456789abcdef\"\n",
+    );
+    let service = home
+        .service()
+        .set("SERVICE_NAME_FILE", "name")
+        .start()
+        .await;
+    let greeting = service.greeting();
+    assert!(greeting.starts_with("From a file (test) listens on "));
+    assert!(!home.path().join("auth-service.secrets").exists());
+    let ada = service.registered("ada").await;
+    let claims = auth_tests::forge::claims(&ada.access_token);
+    assert_eq!(claims["iss"], "From a file");
+    assert!(SessionId::parse(claims["sid"].as_str().unwrap()).is_ok());
+    let path = format!("/auth/users/{}/email", ada.id);
+    let call = service.get(&path);
+    let call = call.header("x-api-key", "api-key=of#the:tests,0123456789abcdef");
+    call.await.ok(200);
+    service.stop().await;
+
+    // The environment wins over `.env`; what is empty is not set.
+    let launch = home.service().set("BCRYPT_COST", "").set("PORT", "0");
+    let service = launch.set("SERVICE_NAME", "From outside").start().await;
+    assert!(service.greeting().starts_with("From outside (test)"));
+    service.stop().await;
+
+    let ended = home.service().set("SECRET_KEY", STRONG).run().await;
+    let lines = [
+        "auth-service cannot start; 1 setting(s) to mend:",
+        "  SECRET_KEY: is set, and so is SECRET_KEY_FILE: one of the two",
+    ];
+    refused(&ended, &lines);
+    put(".env", "PORT=\"80");
+    let ended = home.service().run().await;
+    let lines = [
+        "auth-service cannot start; 1 setting(s) to mend:",
+        "  .env: cannot be parsed",
+    ];
+    refused(&ended, &lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_in_use_is_told_in_words() {
+    let first = Service::start().await;
+    let (host, port) = first.authority().split_once(':').unwrap();
+    let ended = Home::new().service().set("PORT", port).run().await;
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let line = format!("auth-service: {host}:{port} cannot be listened on: Address already in use");
+    assert!(ended.stderr.starts_with(&line), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1);
+    assert_eq!(ended.stdout, "");
+    first.get("/health").await.ok(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_too_new_or_none_is_refused_in_words() {
+    let service = Service::start().await;
+    let home = service.home().clone();
+    service.stop().await;
+    let file = home.path().join("auth-service.db");
+    let mut database = home.database().await;
+    sqlx::query(
+        "insert into _auth_migrations (version, description, success, checksum, execution_time)
+         values (9999, 'of the future', true, x'00', 0)",
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
+    drop(database);
+    let ended = home.service().run().await;
+    let known = auth_migrations::SQLITE.last().unwrap().version;
+    let line = format!(
+        "auth-service: the database has schema version 9999, but this program knows only versions up to {known}: \
+         run the newer program that migrated it, or let that one migrate it down first"
+    );
+    refused(&ended, &[&line]);
+
+    fs::write(&file, "this is a letter to my aunt, and no database at all").unwrap();
+    let ended = home.service().run().await;
+    let start = "auth-service: the database could not be opened: ";
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.starts_with(start), "{ended:?}");
+    assert!(ended.stderr.contains("not a database"), "{ended:?}");
+    let letter = fs::read_to_string(&file).unwrap();
+    assert!(letter.starts_with("this is a letter"));
+}
+
+/// Method and path of every row of the table.
+fn listed(page: &Page) -> Vec<(String, String)> {
+    let (_, table) = page.html().split_once("<tbody>").unwrap();
+    let cell = |cell: &str| {
+        let cell = cell.split_once("</td>").unwrap().0;
+        let cell = cell.replace("<code>", "").replace("</code>", "");
+        cell.replace("&#x2f;", "/")
+    };
+    table
+        .split("<tr>")
+        .skip(1)
+        .map(|row| {
+            let mut cells = row.split("<td>").skip(1).map(cell);
+            (cells.next().unwrap(), cells.next().unwrap())
+        })
+        .collect()
+}
+
+async fn lists_what_is_mounted(service: &Service, has_mailer: bool) {
+    let page = Page::open(service, "/").await;
+    assert_eq!(page.status, 200);
+    let (mounted, left_out): (Vec<_>, Vec<_>) =
+        auth_tower::routes().partition(|route| has_mailer || !route.needs_mailer);
+    assert_eq!(left_out.is_empty(), has_mailer);
+    let expected: Vec<_> = mounted
+        .iter()
+        .map(|route| (route.method.to_string(), route.path.to_owned()))
+        .collect();
+    assert_eq!(listed(&page), expected);
+    for route in mounted {
+        let options = service.call("OPTIONS", route.path).await;
+        options.ok(204);
+        let allow: Vec<&str> = options.header("allow").split(", ").collect();
+        assert!(allow.contains(&route.method.as_str()), "{options:?}");
+    }
+    for route in left_out {
+        let answer = service.call(route.method.as_str(), route.path).await;
+        answer.refused(404, "not_found");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_start_page_lists_what_is_mounted_and_in_development_the_newest_mails() {
+    let service = Service::start().await;
+    lists_what_is_mounted(&service, true).await;
+    let none = "There is none yet.";
+    assert!(Page::open(&service, "/").await.html().contains(none));
+
+    let mut links = Vec::new();
+    for n in 0..12 {
+        let ada = service.registered(&format!("ada{n}")).await;
+        service.home().mail("welcome", &ada.email).await;
+        links.push(ada.email);
+    }
+    let page = Page::open(&service, "/").await;
+    let shown: Vec<&str> = page
+        .html()
+        .split("<li>")
+        .skip(1)
+        .map(|line| line.split_once("</a> to ").unwrap().1)
+        .map(|line| line.split_once("</li>").unwrap().0)
+        .collect();
+    links.reverse();
+    assert_eq!(shown, links[..10]);
+
+    // A mail leads to the page that its link opens.
+    let (_, rest) = page.html().split_once("<li><a href=\"").unwrap();
+    let link = rest.split_once('"').unwrap().0.to_owned();
+    let mail = Page::open(&service, &link).await;
+    assert_eq!(mail.status, 200);
+    assert_eq!(
+        mail.text_of("h1").as_deref(),
+        Some("Welcome to authService")
+    );
+    let welcome = service.home().mail("welcome", &links[0]).await;
+    let verify = mail.text_of("a href=\"http").unwrap();
+    assert_eq!(verify, welcome.link());
+    let form = Page::open(&service, &verify).await.form();
+    assert_eq!(form.submit().await.status, 200);
+
+    // A name that was pointed at this machine must not read mails (DNS rebinding).
+    for host in [
+        "rebound.example.org",
+        "127.0.0.1.example.org",
+        "localhost.example.org:80",
+    ] {
+        let answer = service.get("/").header("host", host).await;
+        assert_eq!(answer.status, 200);
+        for shown in ["Newest mails", ".eml", "@example.org", "auth-service-mail"] {
+            assert!(!answer.text().contains(shown), "{shown} at {host}");
+        }
+        let answer = service.get(&link).header("host", host).await;
+        assert_eq!((answer.status, answer.text().as_str()), (404, ""));
+    }
+    // Nothing else of the disk is shown.
+    for path in [
+        "/mails/..%2Fauth-service.secrets",
+        "/mails/..%2Fauth-service.db.eml",
+        "/mails/.eml",
+        "/mails/a%00.eml",
+        "/mails/",
+    ] {
+        assert_eq!(service.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_of_development_no_mail_is_shown() {
+    for environment in ["production", "staging", "test"] {
+        let home = Home::new();
+        let launch = production(&home).set("ENVIRONMENT", environment);
+        let service = launch.start().await;
+        let writes_mails = environment == "test";
+        lists_what_is_mounted(&service, writes_mails).await;
+        let path = if writes_mails {
+            service.registered("ada").await;
+            home.mail("welcome", "ada@example.org").await;
+            let folder = fs::read_dir(home.path().join("auth-service-mail")).unwrap();
+            let file = folder.map(|entry| entry.unwrap().file_name()).next();
+            format!("/mails/{}", file.unwrap().to_str().unwrap())
+        } else {
+            assert!(!home.path().join("auth-service-mail").exists());
+            "/mails/0197.eml".to_owned()
+        };
+        let page = Page::open(&service, "/").await;
+        assert!(!page.html().contains("Newest mails"), "{environment}");
+        assert!(!page.html().contains(".eml"), "{environment}");
+        service.get(&path).await.refused(404, "not_found");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mailed_links_lead_to_the_frontend_that_is_set() {
+    let home = Home::new();
+    let launch = home.service().quick();
+    let service = launch
+        .set("FRONTEND_URL", "https://app.example.org/account/")
+        .start()
+        .await;
+    let body = json!({"username": "ada", "email": "ada@example.org", "password": PASSWORD});
+    let call = service.post("/auth/register", body);
+    call.header("host", "evil.example.org").await.ok(201);
+    let mail = home.mail("welcome", "ada@example.org").await;
+    let start = "https://app.example.org/account/verify-email?token=";
+    assert!(mail.link().starts_with(start), "{}", mail.link());
+    assert!(!mail.html.contains("evil") && !mail.text.contains("evil"));
+}
