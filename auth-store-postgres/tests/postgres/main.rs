@@ -6,10 +6,13 @@ mod contract;
 mod network;
 mod outage;
 mod proxy;
+mod races;
 mod schema;
 mod scope;
 mod server;
 mod trouble;
+
+use std::time::Duration;
 
 use auth_core::{
     contract::fixtures::{account, at, entry, record, session, token},
@@ -70,4 +73,25 @@ fn somebody() -> User {
         id,
         ..auth_core::contract::fixtures::user(&format!("u{}", &name[15..]))
     }
+}
+
+/// Until another connection waits for a lock.
+async fn somebody_waits(outside: &mut PgConnection) {
+    let waiting = async {
+        loop {
+            let waits: bool = sqlx::query_scalar(
+                "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')",
+            )
+            .fetch_one(&mut *outside)
+            .await
+            .unwrap();
+            if waits {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .unwrap();
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auth_core::{
     contract::fixtures::{
-        account, at, email, entry, found, logged_in, mail, registered, token, user,
+        account, at, email, entry, events, found, logged_in, mail, registered, token, user,
     },
     ports::{AuditLog, Outbox, Redeemed, SessionStore, Store, StoreError, UserStore},
     types::{
@@ -14,13 +14,13 @@ use auth_core::{
 };
 use auth_store_postgres::{
     PgStore,
-    sqlx::{self, Connection, Executor, PgConnection},
+    sqlx::{self, Connection, Executor},
 };
 
 use crate::{
     entry_about,
     server::{self, Database},
-    somebody,
+    somebody, somebody_waits,
 };
 
 async fn store_with(database: &Database, options: &str) -> PgStore {
@@ -28,27 +28,6 @@ async fn store_with(database: &Database, options: &str) -> PgStore {
     PgStore::connect_with(&format!("{}?{options}", database.url), pool)
         .await
         .unwrap()
-}
-
-/// Until another connection waits for a lock.
-async fn somebody_waits(outside: &mut PgConnection) {
-    let waiting = async {
-        loop {
-            let waits: bool = sqlx::query_scalar(
-                "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')",
-            )
-            .fetch_one(&mut *outside)
-            .await
-            .unwrap();
-            if waits {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), waiting)
-        .await
-        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,12 +169,8 @@ async fn a_deadlock_is_tried_again() {
     lock.commit().await.unwrap();
 
     assert!(waiting.await.unwrap().unwrap());
-    let deadlocks: i64 =
-        sqlx::query_scalar("select count(*) from auth.audit_log where event = 'account_disabled'")
-            .fetch_one(&mut outside)
-            .await
-            .unwrap();
-    assert_eq!(deadlocks, 1, "made once");
+    let log = events(&store, &ada).await;
+    assert_eq!(log, [AuditEvent::AccountDisabled], "made once");
     let live = store.authenticate(session.id, at(2)).await.unwrap();
     assert!(live.is_none());
 }
