@@ -72,29 +72,36 @@ impl PgStore {
     /// Connects to the database of a URL: `postgres:`, `postgresql:`, or `postgresql+asyncpg:` as Python programs write it.
     /// The schema is [`migrate`](Self::migrate)'s work.
     ///
-    /// What the URL leaves open is taken from the environment as `libpq` does it (`PGHOST`, `PGSSLMODE` …). For other pool options than
-    /// [`pool_options`](Self::pool_options) there is [`from_pool`](Self::from_pool).
+    /// What the URL leaves open is taken from the environment as `libpq` does it (`PGHOST`, `PGSSLMODE` …).
     ///
     /// # Errors
     /// [`SchemaError::Url`] when it is none of a Postgres database, [`SchemaError::Open`] when the database cannot be reached,
     /// [`SchemaError::Newer`] when a newer version of this library migrated it.
     pub async fn connect(url: &str) -> Result<Self, SchemaError> {
+        Self::connect_with(url, Self::pool_options()).await
+    }
+
+    /// As [`connect`](Self::connect), with a pool of another size, say: change what you need in [`pool_options`](Self::pool_options).
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub async fn connect_with(url: &str, pool: PgPoolOptions) -> Result<Self, SchemaError> {
         let options = url::parse(url)?;
         // The pool would try again until its time is up, and then say no more than that.
-        let first = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options));
+        let patience = pool.get_acquire_timeout();
+        let first = tokio::time::timeout(patience, PgConnection::connect_with(&options));
         let mut first = match first.await {
             Ok(connected) => connected.map_err(SchemaError::Open)?,
             Err(_) => return Err(SchemaError::Open(sqlx::Error::PoolTimedOut)),
         };
-        schema::refuse_newer(
-            schema::version(&mut first)
-                .await
-                .map_err(SchemaError::Open)?,
-        )?;
+        let version = schema::version(&mut first)
+            .await
+            .map_err(SchemaError::Open)?;
+        schema::refuse_newer(version)?;
         // Done with it; a failed farewell changes nothing.
         let _ = first.close().await;
         Ok(Self {
-            pool: Self::pool_options().connect_lazy_with(options),
+            pool: pool.connect_lazy_with(options),
             owns_pool: true,
         })
     }

@@ -66,15 +66,12 @@ impl Server {
     async fn begin() -> Self {
         #[allow(clippy::disallowed_methods)] // the settings of a test run
         let given = std::env::var("TEST_DATABASE_URL").ok();
-        let (url, cluster) = match given {
-            Some(url) => {
-                drop_leftovers(&url).await;
-                (url, None)
-            }
-            None => {
-                let cluster = Cluster::start();
-                (cluster.url(), Some(cluster))
-            }
+        let (url, cluster) = if let Some(url) = given {
+            drop_leftovers(&url).await;
+            (url, None)
+        } else {
+            let cluster = Cluster::start();
+            (cluster.url(), Some(cluster))
         };
         let mut server = Self {
             url,

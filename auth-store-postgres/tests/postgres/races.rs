@@ -1,0 +1,497 @@
+//! Two units of work on the same rows, one inside the other: the first has done its work and not committed, the second waits for it.
+//!
+//! The contract suites race calls as they come; here the meeting is certain.
+
+use std::future::Future;
+
+use auth_core::{
+    contract::fixtures::{
+        GRACE, NO_THROTTLE, account, at, email, events, found, hash, is_live, issued, logged_in,
+        mail, queued, record, registered, rotation, session, token, user,
+    },
+    ports::{
+        Ended, Outbox, PasswordChange, Redeemed, Rotated, SessionStore, StoreError, UserStore,
+    },
+    time::Duration,
+    types::{
+        AccountKey, AuditEvent, Change, CredentialsVersion, Digest, NewMailedToken, Purpose,
+        Record, Session, Throttle, User,
+    },
+};
+use auth_store_postgres::{PgScope, PgStore, sqlx::PgPool};
+
+use crate::{
+    server::{self, Database},
+    somebody_waits,
+};
+
+struct Two {
+    database: Database,
+    pool: PgPool,
+    store: PgStore,
+    ada: User,
+}
+
+impl Two {
+    async fn begin() -> Self {
+        let database = server::database().await;
+        let pool = PgStore::pool_options()
+            .connect(&database.url)
+            .await
+            .unwrap();
+        let store = database.store().await;
+        let ada = registered(&store, "ada").await;
+        Self {
+            database,
+            pool,
+            store,
+            ada,
+        }
+    }
+
+    /// A unit of work that has not been committed.
+    async fn first(&self) -> PgScope {
+        PgScope::adopt(self.pool.begin().await.unwrap())
+    }
+
+    /// Starts the second one, waits until it waits for the first, and commits that.
+    async fn second<T, F>(&self, first: PgScope, second: impl FnOnce(PgStore, User) -> F) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let second = tokio::spawn(second(self.store.clone(), self.ada.clone()));
+        somebody_waits(&mut self.database.raw().await).await;
+        first.release().await.unwrap().commit().await.unwrap();
+        second.await.unwrap()
+    }
+}
+
+fn new_password(user: &User, keep: &Session) -> PasswordChange {
+    PasswordChange {
+        user: user.id,
+        seen: CredentialsVersion::FIRST,
+        password: hash("second"),
+        keep: keep.id,
+        refresh: Digest::of("kept"),
+        now: at(1),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_with_a_password_that_changes_just_now_is_refused() {
+    let two = Two::begin().await;
+    let keep = logged_in(&two.store, &two.ada, "keep", at(0)).await;
+    for rehash in [None, Some(hash("rehash"))] {
+        let first = two.first().await;
+        let seen = found(&two.store, &two.ada).await.version;
+        let change = PasswordChange {
+            seen,
+            refresh: Digest::of(format!("kept {}", rehash.is_some())),
+            ..new_password(&two.ada, &keep)
+        };
+        let changed = first.change_password(change, Record::default());
+        assert!(changed.await.unwrap());
+        let opened = two
+            .second(first, move |store, ada| async move {
+                let new = session(&ada, "login", at(1));
+                store
+                    .open_session(new, seen, rehash, Record::default())
+                    .await
+            })
+            .await;
+        assert!(!opened.unwrap());
+        assert_eq!(
+            two.store.sessions(two.ada.id, at(2)).await.unwrap().len(),
+            1
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_opens_just_now_ends_with_the_password_that_opened_it() {
+    let two = Two::begin().await;
+    let keep = logged_in(&two.store, &two.ada, "keep", at(0)).await;
+    let first = two.first().await;
+    let login = logged_in(&first, &two.ada, "login", at(1)).await;
+    let changed = two
+        .second(first, {
+            let keep = keep.clone();
+            move |store, ada| async move {
+                let change = new_password(&ada, &keep);
+                store.change_password(change, Record::default()).await
+            }
+        })
+        .await;
+    assert!(changed.unwrap());
+    assert!(!is_live(&two.store, &login, at(2)).await);
+    assert!(is_live(&two.store, &keep, at(2)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_opens_just_now_ends_with_a_reset_and_when_the_account_is_switched_off() {
+    let two = Two::begin().await;
+    let reset = issued(&two.store, &two.ada, Purpose::ResetPassword, "reset", at(0)).await;
+    let first = two.first().await;
+    let login = logged_in(&first, &two.ada, "login", at(1)).await;
+    let done = two
+        .second(first, move |store, ada| async move {
+            let change = Change::ResetPassword(hash("second"));
+            store
+                .redeem(&reset, ada.id, change, at(1), Record::default())
+                .await
+        })
+        .await;
+    assert!(matches!(done, Ok(Redeemed::Done(_))), "{done:?}");
+    assert!(!is_live(&two.store, &login, at(2)).await);
+
+    let first = two.first().await;
+    let login = logged_in(&first, &two.ada, "login 2", at(1)).await;
+    let off = two
+        .second(first, |store, ada| async move {
+            store
+                .set_disabled(ada.id, true, at(1), Record::default())
+                .await
+        })
+        .await;
+    assert!(off.unwrap());
+    assert!(!is_live(&two.store, &login, at(2)).await);
+    let left = two.store.session_of_refresh(&Digest::of("login 2")).await;
+    assert!(left.unwrap().is_none());
+}
+
+/// Ended by its owner on another device while its password change is under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_change_from_a_session_that_ends_just_now_is_refused() {
+    let two = Two::begin().await;
+    let keep = logged_in(&two.store, &two.ada, "keep", at(0)).await;
+    let first = two.first().await;
+    let ended = first.end_sessions(two.ada.id, Ended::All, at(1), Record::default());
+    assert_eq!(ended.await.unwrap(), 1);
+    let changed = two
+        .second(first, move |store, ada| async move {
+            let change = new_password(&ada, &keep);
+            store.change_password(change, Record::default()).await
+        })
+        .await;
+    assert!(!changed.unwrap());
+    let account = found(&two.store, &two.ada).await;
+    assert_eq!(account.version, CredentialsVersion::FIRST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_is_asked_for_just_now_counts_for_the_throttle() {
+    let two = Two::begin().await;
+    let throttle = Throttle {
+        gap: Duration::MINUTE,
+        hourly: 3,
+    };
+    let first = two.first().await;
+    let one = token(&two.ada, Purpose::ResetPassword, "one", at(0));
+    let asked = record(&two.ada, AuditEvent::PasswordResetRequested, at(0));
+    assert!(first.issue_token(one, throttle, asked).await.unwrap());
+    let another = two
+        .second(first, move |store, ada| async move {
+            let another = token(&ada, Purpose::ResetPassword, "another", at(0));
+            let asked = record(&ada, AuditEvent::PasswordResetRequested, at(0));
+            store.issue_token(another, throttle, asked).await
+        })
+        .await;
+    assert!(!another.unwrap());
+    assert_eq!(queued(&two.store).await, 1);
+    assert_eq!(events(&two.store, &two.ada).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_redeemed_just_now_is_used() {
+    let cases: [(Purpose, fn() -> Change); 3] = [
+        (Purpose::VerifyEmail, || Change::VerifyEmail),
+        (Purpose::ResetPassword, || {
+            Change::ResetPassword(hash("second"))
+        }),
+        (Purpose::CancelEmailChange, || Change::CancelEmailChange),
+    ];
+    for (purpose, change) in cases {
+        let two = Two::begin().await;
+        let digest = issued(&two.store, &two.ada, purpose, "token", at(0)).await;
+        let first = two.first().await;
+        let done = record(&two.ada, AuditEvent::EmailVerified, at(1));
+        let done = first.redeem(&digest, two.ada.id, change(), at(1), done);
+        assert!(matches!(done.await, Ok(Redeemed::Done(_))));
+        let again = two
+            .second(first, move |store, ada| async move {
+                let again = record(&ada, AuditEvent::EmailVerified, at(1));
+                store.redeem(&digest, ada.id, change(), at(1), again).await
+            })
+            .await
+            .unwrap();
+        let as_documented = match purpose {
+            Purpose::VerifyEmail => matches!(again, Redeemed::Already(_)),
+            _ => matches!(again, Redeemed::Refused),
+        };
+        assert!(as_documented, "{purpose:?}: {again:?}");
+        assert_eq!(queued(&two.store).await, 1);
+    }
+}
+
+/// The reset link was mailed to the address that the account loses in this moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_by_an_address_that_changes_just_now_is_refused() {
+    let two = Two::begin().await;
+    let reset = issued(&two.store, &two.ada, Purpose::ResetPassword, "reset", at(0)).await;
+    let change = NewMailedToken {
+        email: email("lovelace"),
+        ..token(&two.ada, Purpose::ChangeEmail, "change", at(0))
+    };
+    let digest = change.digest;
+    let kept = two
+        .store
+        .issue_token(change, NO_THROTTLE, Record::default());
+    assert!(kept.await.unwrap());
+    let first = two.first().await;
+    let changed = first.redeem(
+        &digest,
+        two.ada.id,
+        Change::ChangeEmail,
+        at(1),
+        Record::default(),
+    );
+    assert!(matches!(changed.await, Ok(Redeemed::Done(_))));
+    let stolen = two
+        .second(first, move |store, ada| async move {
+            let change = Change::ResetPassword(hash("stolen"));
+            store
+                .redeem(&reset, ada.id, change, at(1), Record::default())
+                .await
+        })
+        .await;
+    assert!(matches!(stolen, Ok(Redeemed::Refused)), "{stolen:?}");
+    let password = found(&two.store, &two.ada).await.password.unwrap();
+    assert_eq!(password.as_str(), hash("first").as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_just_now_is_taken() {
+    let two = Two::begin().await;
+    let rival = user("lovelace");
+    let change = NewMailedToken {
+        email: rival.email.clone(),
+        ..token(&two.ada, Purpose::ChangeEmail, "change", at(0))
+    };
+    let digest = change.digest;
+    let kept = two
+        .store
+        .issue_token(change, NO_THROTTLE, Record::default());
+    assert!(kept.await.unwrap());
+    let first = two.first().await;
+    let taken = first.register(account(&rival), Record::default());
+    taken.await.unwrap();
+    let refused = two
+        .second(first, move |store, ada| async move {
+            let change = Change::ChangeEmail;
+            store
+                .redeem(&digest, ada.id, change, at(1), Record::default())
+                .await
+        })
+        .await;
+    assert!(matches!(refused, Err(StoreError::Taken(_))), "{refused:?}");
+    let pending = two
+        .store
+        .pending_token(&digest, Purpose::ChangeEmail, at(2))
+        .await;
+    assert!(pending.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_change_of_address_replaces_one_that_begins_just_now() {
+    let two = Two::begin().await;
+    let pair = |ada: &User, name: &str| {
+        let change = NewMailedToken {
+            email: email(name),
+            ..token(ada, Purpose::ChangeEmail, name, at(0))
+        };
+        let cancel = token(
+            ada,
+            Purpose::CancelEmailChange,
+            &format!("cancel {name}"),
+            at(0),
+        );
+        (change, cancel)
+    };
+    let seen = CredentialsVersion::FIRST;
+    let first = two.first().await;
+    let (change, cancel) = pair(&two.ada, "older");
+    let begun = first.begin_email_change(two.ada.id, seen, change, cancel, Record::default());
+    assert!(begun.await.unwrap());
+    let begun = two
+        .second(first, move |store, ada| async move {
+            let (change, cancel) = pair(&ada, "newer");
+            store
+                .begin_email_change(ada.id, seen, change, cancel, Record::default())
+                .await
+        })
+        .await;
+    assert!(begun.unwrap());
+    for (name, is_pending) in [("older", false), ("newer", true)] {
+        let pending = two
+            .store
+            .pending_token(&Digest::of(name), Purpose::ChangeEmail, at(1))
+            .await;
+        assert_eq!(pending.unwrap().is_some(), is_pending, "{name}");
+    }
+}
+
+/// Two tabs: the second one is within the grace of a use that is not committed yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_that_is_used_just_now_has_its_grace() {
+    for (late, reused) in [(GRACE, false), (GRACE + Duration::MICROSECOND, true)] {
+        let two = Two::begin().await;
+        let opened = logged_in(&two.store, &two.ada, "t0", at(0)).await;
+        let first = two.first().await;
+        let turned = first.rotate(rotation("t0", "t1", at(100))).await;
+        assert!(matches!(turned, Ok(Rotated::Issued(_))));
+        let again = two
+            .second(first, move |store, _| async move {
+                store.rotate(rotation("t0", "t2", at(100) + late)).await
+            })
+            .await
+            .unwrap();
+        if reused {
+            assert!(matches!(again, Rotated::Reused), "{again:?}");
+        } else {
+            assert!(matches!(again, Rotated::Issued(_)), "{again:?}");
+        }
+        assert_eq!(is_live(&two.store, &opened, at(200)).await, !reused);
+    }
+}
+
+/// The successor is used in this moment, which retires the token that somebody replays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_that_is_retired_just_now_is_a_replay() {
+    let two = Two::begin().await;
+    let opened = logged_in(&two.store, &two.ada, "t0", at(0)).await;
+    let turned = two.store.rotate(rotation("t0", "t1", at(100))).await;
+    assert!(matches!(turned, Ok(Rotated::Issued(_))));
+    let first = two.first().await;
+    let turned = first.rotate(rotation("t1", "t2", at(101))).await;
+    assert!(matches!(turned, Ok(Rotated::Issued(_))));
+    let replayed = two
+        .second(first, |store, _| async move {
+            store.rotate(rotation("t0", "stolen", at(102))).await
+        })
+        .await;
+    assert!(matches!(replayed, Ok(Rotated::Reused)), "{replayed:?}");
+    assert!(!is_live(&two.store, &opened, at(103)).await);
+    let log = events(&two.store, &two.ada).await;
+    assert_eq!(log, [AuditEvent::RefreshTokenReused]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_in_a_session_that_ends_just_now_is_refused() {
+    let two = Two::begin().await;
+    logged_in(&two.store, &two.ada, "t0", at(0)).await;
+    let first = two.first().await;
+    let ended = first.end_sessions(two.ada.id, Ended::All, at(1), Record::default());
+    assert_eq!(ended.await.unwrap(), 1);
+    let turned = two
+        .second(first, |store, _| async move {
+            store.rotate(rotation("t0", "t1", at(1))).await
+        })
+        .await;
+    assert!(matches!(turned, Ok(Rotated::Unknown)), "{turned:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_refreshed_just_now_ends_with_all_of_its_tokens() {
+    let two = Two::begin().await;
+    let opened = logged_in(&two.store, &two.ada, "t0", at(0)).await;
+    let first = two.first().await;
+    let turned = first.rotate(rotation("t0", "t1", at(1))).await;
+    assert!(matches!(turned, Ok(Rotated::Issued(_))));
+    let ended = two
+        .second(first, |store, ada| async move {
+            store
+                .end_sessions(ada.id, Ended::All, at(1), Record::default())
+                .await
+        })
+        .await;
+    assert_eq!(ended.unwrap(), 1);
+    assert!(!is_live(&two.store, &opened, at(2)).await);
+    let left = two.store.session_of_refresh(&Digest::of("t1")).await;
+    assert!(left.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_to_an_account_that_goes_just_now_is_dropped() {
+    let two = Two::begin().await;
+    let first = two.first().await;
+    let seen = CredentialsVersion::FIRST;
+    let deleted = first.delete_account(two.ada.id, seen, Record::default());
+    assert!(deleted.await.unwrap());
+    let written = two
+        .second(first, |store, ada| async move {
+            let record = Record {
+                mails: vec![mail(&ada, at(1))],
+                audit: record(&ada, AuditEvent::LoginFailed, at(1)).audit,
+            };
+            store.append(record).await
+        })
+        .await;
+    written.unwrap();
+    assert_eq!(queued(&two.store).await, 0);
+    assert_eq!(
+        events(&two.store, &two.ada).await,
+        [AuditEvent::LoginFailed]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_registered_just_now_is_taken_if_it_is_committed() {
+    for commit in [true, false] {
+        let two = Two::begin().await;
+        let first = two.first().await;
+        let taken = first.register(account(&user("bob")), Record::default());
+        taken.await.unwrap();
+        let second = tokio::spawn({
+            let store = two.store.clone();
+            async move {
+                let rival = user("BOB");
+                store.register(account(&rival), Record::default()).await
+            }
+        });
+        somebody_waits(&mut two.database.raw().await).await;
+        let tx = first.release().await.unwrap();
+        if commit {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
+        let answer = second.await.unwrap();
+        if commit {
+            assert!(matches!(answer, Err(StoreError::Taken(_))), "{answer:?}");
+        } else {
+            answer.unwrap();
+        }
+        let key = AccountKey::Username(user("bob").username);
+        assert!(two.store.account(&key).await.unwrap().is_some());
+    }
+}
+
+/// Workers do not wait for each other, nor share a mail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_is_claimed_just_now_is_left_to_its_worker() {
+    let two = Two::begin().await;
+    let (older, newer) = (mail(&two.ada, at(0)), mail(&two.ada, at(1)));
+    let (first_id, second_id) = (older.id, newer.id);
+    let record = Record {
+        mails: vec![older, newer],
+        audit: Vec::new(),
+    };
+    two.store.append(record).await.unwrap();
+    let first = two.first().await;
+    let claimed = first.claim_mails(at(2), at(60), 1).await.unwrap();
+    assert_eq!(claimed[0].mail.id, first_id);
+    let others = two.store.claim_mails(at(2), at(60), 10).await.unwrap();
+    let ids: Vec<_> = others.iter().map(|claim| claim.mail.id).collect();
+    assert_eq!(ids, [second_id]);
+}

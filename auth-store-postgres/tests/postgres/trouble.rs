@@ -1,0 +1,372 @@
+//! Locks, limits, collisions, a row that nobody can read.
+
+use std::time::Duration;
+
+use auth_core::{
+    contract::fixtures::{
+        account, at, email, entry, events, found, logged_in, mail, registered, token, user,
+    },
+    ports::{AuditLog, Outbox, Redeemed, SessionStore, Store, StoreError, UserStore},
+    types::{
+        AccountKey, AuditEvent, Change, NewMailedToken, PasswordHash, Purpose, QueuedMail, Record,
+        User,
+    },
+};
+use auth_store_postgres::{
+    PgStore,
+    sqlx::{self, Connection, Executor},
+};
+
+use crate::{
+    entry_about,
+    server::{self, Database},
+    somebody, somebody_waits,
+};
+
+async fn store_with(database: &Database, options: &str) -> PgStore {
+    let pool = PgStore::pool_options().max_connections(1);
+    PgStore::connect_with(&format!("{}?{options}", database.url), pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_held_too_long_is_unavailable_and_then_works_again() {
+    let database = server::database().await;
+    let store = store_with(&database, "options[statement_timeout]=100").await;
+    let ada = registered(&store, "ada").await;
+    let mut other = database.raw().await;
+    let mut lock = other.begin().await.unwrap();
+    lock.execute("select from auth.users for update")
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let refused = store.set_admin(ada.id, true, at(1), Record::default());
+        let refused = refused.await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+        let refused = store.set_disabled(ada.id, true, at(1), Record::default());
+        let refused = refused.await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+        // Readers do not wait for writers.
+        found(&store, &ada).await;
+    }
+    lock.rollback().await.unwrap();
+    let set = store.set_admin(ada.id, true, at(1), Record::default());
+    assert!(set.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_without_limits_of_their_own_get_ours() {
+    let database = server::database().await;
+    let pool = PgStore::pool_options()
+        .connect(&database.url)
+        .await
+        .unwrap();
+    let limits: (String, String) = sqlx::query_as(
+        "select current_setting('statement_timeout'), current_setting('idle_in_transaction_session_timeout')",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(limits, ("5s".to_owned(), "15s".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_with_no_connection_left_is_unavailable_and_then_works_again() {
+    let database = server::database().await;
+    let pool = PgStore::pool_options()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_millis(100));
+    let store = PgStore::connect_with(&database.url, pool).await.unwrap();
+    let ada = registered(&store, "ada").await;
+    let mut other = database.raw().await;
+    let mut lock = other.begin().await.unwrap();
+    lock.execute("select from auth.users for update")
+        .await
+        .unwrap();
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move {
+            store
+                .set_admin(ada.id, true, at(1), Record::default())
+                .await
+        }
+    });
+    somebody_waits(&mut database.raw().await).await;
+    for _ in 0..2 {
+        let refused = store.ping().await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+    }
+    lock.rollback().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap());
+    store.ping().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_operator_ends_is_unavailable_and_replaced() {
+    let database = server::database().await;
+    let store = store_with(&database, "").await;
+    let ada = registered(&store, "ada").await;
+    let mut outside = database.raw().await;
+    let mut other = database.raw().await;
+    let mut lock = other.begin().await.unwrap();
+    lock.execute("select from auth.users for update")
+        .await
+        .unwrap();
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move {
+            store
+                .set_disabled(ada.id, true, at(1), Record::default())
+                .await
+        }
+    });
+    somebody_waits(&mut outside).await;
+    outside
+        .execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .await
+        .unwrap();
+    let refused = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+    lock.rollback().await.unwrap();
+    assert!(!found(&store, &ada).await.user.is_disabled);
+    let off = store.set_disabled(ada.id, true, at(1), Record::default());
+    assert!(off.await.unwrap());
+}
+
+/// Another program locks our rows in another order than we do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_is_tried_again() {
+    let database = server::database().await;
+    // The server notices it on the side that waited longer than this.
+    let store = store_with(&database, "options[deadlock_timeout]=50").await;
+    let ada = registered(&store, "ada").await;
+    let session = logged_in(&store, &ada, "refresh", at(0)).await;
+    let mut outside = database.raw().await;
+    let mut other = database.raw().await;
+    let mut lock = other.begin().await.unwrap();
+    lock.execute("select from auth.sessions for update")
+        .await
+        .unwrap();
+    let waiting = tokio::spawn({
+        let (store, ada) = (store.clone(), ada.clone());
+        async move {
+            let off = entry(&ada, AuditEvent::AccountDisabled, at(1));
+            let record = Record {
+                mails: Vec::new(),
+                audit: vec![off],
+            };
+            store.set_disabled(ada.id, true, at(1), record).await
+        }
+    });
+    somebody_waits(&mut outside).await;
+    lock.execute("select from auth.users for update")
+        .await
+        .unwrap();
+    lock.commit().await.unwrap();
+
+    assert!(waiting.await.unwrap().unwrap());
+    let log = events(&store, &ada).await;
+    assert_eq!(log, [AuditEvent::AccountDisabled], "made once");
+    let live = store.authenticate(session.id, at(2)).await.unwrap();
+    assert!(live.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_inside_a_transaction_leaves_a_store_that_writes() {
+    let database = server::database().await;
+    let store = store_with(&database, "").await;
+    let ada = registered(&store, "ada").await;
+    registered(&store, "bob").await;
+    let change = NewMailedToken {
+        email: email("bob"),
+        ..token(&ada, Purpose::ChangeEmail, "change", at(0))
+    };
+    let digest = change.digest;
+    let no_throttle = auth_core::contract::fixtures::NO_THROTTLE;
+    let issued = store.issue_token(change, no_throttle, Record::default());
+    assert!(issued.await.unwrap());
+    for _ in 0..20 {
+        let change = Change::ChangeEmail;
+        let refused = store.redeem(&digest, ada.id, change, at(1), Record::default());
+        let refused = refused.await;
+        assert!(matches!(refused, Err(StoreError::Taken(_))), "{refused:?}");
+        let somebody = somebody();
+        store.append(entry_about(&somebody)).await.unwrap();
+        let outside = database.store().await;
+        assert_eq!(
+            outside.audit_entries(somebody.id, 9).await.unwrap().len(),
+            1
+        );
+    }
+}
+
+/// Two logins that both strengthen the stored password at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_with_a_new_hash_do_not_wait_for_each_other_in_a_circle() {
+    let database = server::database().await;
+    let store = database.store().await;
+    let ada = registered(&store, "ada").await;
+    let seen = found(&store, &ada).await.version;
+    let logins: Vec<_> = (0..20)
+        .map(|number| {
+            let (store, ada) = (store.clone(), ada.clone());
+            let new = auth_core::contract::fixtures::session(&ada, &format!("{number}"), at(1));
+            let rehash = (number % 2 == 0).then(|| PasswordHash::new(format!("hash {number}")));
+            tokio::spawn(async move {
+                store
+                    .open_session(new, seen, rehash, entry_about(&ada))
+                    .await
+            })
+        })
+        .collect();
+    for login in logins {
+        assert!(login.await.unwrap().unwrap());
+    }
+    let deadlocks: i64 = sqlx::query_scalar(
+        "select deadlocks from pg_stat_database where datname = current_database()",
+    )
+    .fetch_one(&mut database.raw().await)
+    .await
+    .unwrap();
+    assert_eq!(deadlocks, 0);
+}
+
+/// Verifying the address in the moment of the sweep: one of the two comes first, and the other one sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_verified_while_it_is_swept_stays_or_goes_whole() {
+    let database = server::database().await;
+    let (first, second) = (database.store().await, database.store().await);
+    for number in 0..20 {
+        let ada = registered(&first, &format!("ada{number}")).await;
+        let secret = format!("verify {number}");
+        let digest = auth_core::contract::fixtures::issued(
+            &first,
+            &ada,
+            Purpose::VerifyEmail,
+            &secret,
+            at(0),
+        )
+        .await;
+        let sweep = second.sweep(at(1), at(1));
+        let verify = first.redeem(
+            &digest,
+            ada.id,
+            Change::VerifyEmail,
+            at(1),
+            Record::default(),
+        );
+        let (swept, verified) = tokio::join!(sweep, verify);
+        let is_there = first
+            .account(&AccountKey::Id(ada.id))
+            .await
+            .unwrap()
+            .is_some();
+        let is_verified = matches!(verified.unwrap(), Redeemed::Done(_));
+        assert_eq!(is_there, is_verified, "{number}");
+        assert_eq!(swept.unwrap().accounts, u64::from(!is_there), "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_our_tables_is_a_bug_and_keeps_its_cause() {
+    let store = server::empty_database().await.store().await;
+    let key = AccountKey::Id(user("ada").id);
+    let StoreError::Backend(cause) = store.account(&key).await.unwrap_err() else {
+        panic!("it should be the bug that it is");
+    };
+    assert!(cause.is::<sqlx::Error>());
+    assert!(cause.to_string().contains("auth.users"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
+    let database = server::database().await;
+    let store = database.store().await;
+    let ada = registered(&store, "ada").await;
+    let (of_a_newer_version, ours) = (mail(&ada, at(0)), mail(&ada, at(1)));
+    let record = Record {
+        mails: vec![of_a_newer_version.clone(), ours.clone()],
+        audit: vec![entry(&ada, AuditEvent::LoginFailed, at(0))],
+    };
+    store.append(record).await.unwrap();
+    let mut outside = database.raw().await;
+    sqlx::query("update auth.outbox set letter = '{\"template\":\"postcard\"}' where id = $1")
+        .bind(of_a_newer_version.id.as_uuid())
+        .execute(&mut outside)
+        .await
+        .unwrap();
+    sqlx::query(
+        "insert into auth.audit_log (id, at, event, user_id) values (gen_random_uuid(), now(), 'teleported', $1)",
+    )
+    .bind(ada.id.as_uuid())
+    .execute(&mut outside)
+    .await
+    .unwrap();
+
+    let claims = store.claim_mails(at(60), at(120), 10).await;
+    let claimed: Vec<_> = claims.unwrap().iter().map(|claim| claim.mail.id).collect();
+    assert_eq!(claimed, [ours.id]);
+    assert_eq!(store.mail_counts().await.unwrap().queued, 2);
+    assert_eq!(store.audit_entries(ada.id, 9).await.unwrap().len(), 1);
+}
+
+/// Mails to others than the one whom a fact is about: dropped when they are gone, and the fact is written all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_to_accounts_that_are_gone_are_dropped_without_an_error() {
+    let database = server::database().await;
+    let store = database.store().await;
+    let ada = registered(&store, "ada").await;
+    let bob = registered(&store, "bob").await;
+    let gone = user("gone");
+    let mails = || -> Vec<QueuedMail> { [&ada, &bob, &gone].map(|to| mail(to, at(0))).into() };
+    let record = |about: &User| Record {
+        mails: mails(),
+        audit: vec![entry(about, AuditEvent::LoginFailed, at(0))],
+    };
+    let queued = async || store.mail_counts().await.unwrap().queued;
+
+    store.append(record(&gone)).await.unwrap();
+    assert_eq!(queued().await, 2);
+    let set = store.set_admin(ada.id, true, at(1), record(&ada));
+    assert!(set.await.unwrap());
+    assert_eq!(queued().await, 4);
+    let off = store.set_disabled(ada.id, true, at(1), record(&ada));
+    assert!(off.await.unwrap());
+    assert_eq!(queued().await, 6);
+    let eve = user("eve");
+    let mut welcome = record(&eve);
+    welcome.mails.push(mail(&eve, at(0)));
+    store.register(account(&eve), welcome).await.unwrap();
+    assert_eq!(queued().await, 9);
+    let seen = found(&store, &eve).await.version;
+    let mut farewell = record(&eve);
+    farewell.mails.push(mail(&eve, at(0)));
+    let deleted = store.delete_account(eve.id, seen, farewell).await;
+    assert!(deleted.unwrap());
+    assert_eq!(queued().await, 10, "one of hers went, those to others came");
+    assert_eq!(store.audit_entries(gone.id, 9).await.unwrap().len(), 1);
+}
+
+/// An account that goes while a mail to it is queued.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_races_the_end_of_its_account_is_dropped_without_an_error() {
+    let database = server::database().await;
+    let (first, second) = (database.store().await, database.store().await);
+    for number in 0..30 {
+        let ada = registered(&first, &format!("ada{number}")).await;
+        let seen = found(&first, &ada).await.version;
+        let record = Record {
+            mails: vec![mail(&ada, at(0))],
+            audit: Vec::new(),
+        };
+        let delete = first.delete_account(ada.id, seen, Record::default());
+        let (deleted, appended) = tokio::join!(delete, second.append(record));
+        assert!(deleted.unwrap());
+        appended.unwrap();
+    }
+    assert_eq!(first.mail_counts().await.unwrap().queued, 0);
+}
