@@ -247,8 +247,8 @@ fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
 fn start_logs(settings: &Settings) {
     let logs = fmt()
         .with_env_filter(settings.log_filter.clone())
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     if settings.json_logs {
         logs.json().init();
     } else {
