@@ -99,6 +99,9 @@ pub enum BuildError {
     /// A signing key is not fit.
     #[error("a signing key is refused")]
     Key(#[from] KeyError),
+    /// A lifetime is not above zero and below ten years.
+    #[error("a lifetime is not above zero and below ten years")]
+    Lifetime,
     /// A mail template does not render.
     #[error("a mail template is refused")]
     Template(#[from] TemplateError),
@@ -233,6 +236,25 @@ impl AuthBuilder {
     /// # Errors
     /// [`BuildError`].
     pub fn build(self) -> Result<Auth, BuildError> {
+        let Settings {
+            access_lifetime,
+            session_idle,
+            session_lifetime,
+            unverified_lifetime,
+            ..
+        } = self.settings;
+        let lifetimes = [
+            access_lifetime,
+            session_idle,
+            session_lifetime,
+            unverified_lifetime,
+        ];
+        if !lifetimes
+            .iter()
+            .all(|lifetime| lifetime.is_positive() && *lifetime < Duration::days(3650))
+        {
+            return Err(BuildError::Lifetime);
+        }
         let post = match self.mailer {
             Some((mailer, links)) => {
                 let templates = self.templates.map_or_else(Templates::builtin, Ok)?;
@@ -303,6 +325,10 @@ impl Auth {
     ///
     /// What the answer holds, tokens too, is worth nothing until the host has committed. Mails go out after that, within a second, if
     /// [`run_workers`](Self::run_workers) runs somewhere on the store itself.
+    ///
+    /// # Security
+    /// What an `Err` leaves behind is undone with the host's transaction: a replayed refresh token would not end its session, and a failed login would
+    /// leave no trace. So register, delete and look users up in here, but log in and refresh outside.
     #[must_use]
     pub fn within(&self, store: impl Store) -> Self {
         Self {
@@ -340,16 +366,16 @@ impl Auth {
         &*self.shared.random
     }
 
-    /// A record of one event.
-    pub(crate) fn record(
+    /// An entry of the audit log.
+    pub(crate) fn entry(
         &self,
         event: AuditEvent,
         user_id: Option<UserId>,
         session_id: Option<SessionId>,
         client: &Client,
         now: OffsetDateTime,
-    ) -> Record {
-        let entry = AuditEntry {
+    ) -> AuditEntry {
+        AuditEntry {
             id: AuditId::generate(now, self.random()),
             at: now,
             event,
@@ -358,29 +384,40 @@ impl Auth {
             ip: client.ip,
             user_agent: client.user_agent().map(str::to_owned),
             request_id: client.request_id.clone(),
-        };
-        Record {
-            mails: Vec::new(),
-            audit: vec![entry],
         }
     }
 
-    /// A mail to a user, at the address that it is about.
+    /// A record of one event, to which mails may be added.
+    pub(crate) fn record(
+        &self,
+        event: AuditEvent,
+        user_id: Option<UserId>,
+        session_id: Option<SessionId>,
+        client: &Client,
+        now: OffsetDateTime,
+    ) -> Record {
+        Record {
+            mails: Vec::new(),
+            audit: vec![self.entry(event, user_id, session_id, client, now)],
+        }
+    }
+
+    /// A mail to a user, at the address that it is about; none without a mailer, for nobody would send it.
     pub(crate) fn mail(
         &self,
         user: &User,
         to: &crate::types::Email,
         letter: Letter,
         now: OffsetDateTime,
-    ) -> QueuedMail {
-        QueuedMail {
+    ) -> Option<QueuedMail> {
+        self.has_mailer().then(|| QueuedMail {
             id: MailId::generate(now, self.random()),
             user_id: Some(user.id),
             to: to.clone(),
             locale: user.locale.clone(),
             letter,
             created_at: now,
-        }
+        })
     }
 
     /// A mailed token: its row, and what the mail says of it. They belong together and are made together.

@@ -561,6 +561,7 @@ pub async fn sessions_are_listed_newest_first(stores: Stores) {
 pub async fn a_login_that_races_a_password_change_leaves_no_session(stores: Stores) {
     let ada = registered(&*stores.first, "ada").await;
     let kept = logged_in(&*stores.first, &ada, "kept", at(0)).await;
+    let successor = session(&ada, "successor", at(1)).session.id;
     race(&stores, |number, store| {
         let (ada, kept) = (ada.clone(), kept.clone());
         async move {
@@ -570,6 +571,7 @@ pub async fn a_login_that_races_a_password_change_leaves_no_session(stores: Stor
                     seen: CredentialsVersion::FIRST,
                     password: hash("second"),
                     keep: kept.id,
+                    successor,
                     refresh: Digest::of("kept 2"),
                     now: at(1),
                 };
@@ -586,5 +588,5 @@ pub async fn a_login_that_races_a_password_change_leaves_no_session(stores: Stor
     .await;
     let left = stores.second.sessions(ada.id, at(2)).await.unwrap();
     let ids: Vec<_> = left.iter().map(|session| session.id).collect();
-    assert_eq!(ids, [kept.id]);
+    assert_eq!(ids, [successor]);
 }

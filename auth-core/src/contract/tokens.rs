@@ -703,6 +703,9 @@ pub async fn a_killed_token_is_refused(stores: Stores) {
         seen: version(store, &ada).await,
         password: hash("second"),
         keep: session.id,
+        successor: super::fixtures::session(&ada, "successor", at(1))
+            .session
+            .id,
         refresh: Digest::of("refresh 2"),
         now: at(1),
     };

@@ -270,26 +270,33 @@ pub async fn an_appended_record_is_written(stores: Stores) {
     assert_eq!(queued(&*stores.second).await, 1);
 }
 
+/// The kept session as it is named afterwards, if the password was changed.
 async fn change_password(
     store: &dyn Store,
     user: &User,
     seen: CredentialsVersion,
     keep: &Session,
-) -> bool {
-    store
+) -> Option<Session> {
+    let successor = session(user, "successor", at(60)).session.id;
+    let changed = store
         .change_password(
             PasswordChange {
                 user: user.id,
                 seen,
                 password: hash("second"),
                 keep: keep.id,
+                successor,
                 refresh: Digest::of("kept refresh"),
                 now: at(60),
             },
             record(user, AuditEvent::PasswordChanged, at(60)),
         )
         .await
-        .unwrap()
+        .unwrap();
+    changed.then(|| Session {
+        id: successor,
+        ..keep.clone()
+    })
 }
 
 /// The password, its version, the tokens and the sessions change together.
@@ -307,13 +314,18 @@ pub async fn a_changed_password_ends_what_the_old_one_opened(stores: Stores) {
     let bobs_reset = issued(store, &bob, Purpose::ResetPassword, "bob reset", at(1)).await;
     let seen = version(store, &ada).await;
 
-    assert!(change_password(&*stores.second, &ada, seen, &kept).await);
+    let successor = change_password(&*stores.second, &ada, seen, &kept).await;
+    let successor = successor.unwrap();
 
     let changed = found(store, &ada).await;
     assert_eq!(changed.version, seen.next());
     assert_eq!(changed.password.unwrap().as_str(), hash("second").as_str());
     assert_eq!(changed.user.updated_at, at(60));
-    assert!(is_live(store, &kept, at(61)).await);
+    assert!(is_live(store, &successor, at(61)).await);
+    assert!(
+        !is_live(store, &kept, at(61)).await,
+        "the old id opens nothing"
+    );
     assert!(!is_live(store, &other, at(61)).await);
     assert!(is_live(store, &bobs, at(61)).await);
     assert!(!is_pending(store, &reset, Purpose::ResetPassword, at(61)).await);
@@ -344,7 +356,11 @@ pub async fn a_stale_version_changes_no_password(stores: Stores) {
     let reset = issued(store, &ada, Purpose::ResetPassword, "reset", at(1)).await;
     let seen = version(store, &ada).await;
 
-    assert!(!change_password(&*stores.second, &ada, seen.next(), &kept).await);
+    assert!(
+        change_password(&*stores.second, &ada, seen.next(), &kept)
+            .await
+            .is_none()
+    );
     assert_unchanged(store, &ada, &other, &reset).await;
     assert!(is_live(store, &kept, at(61)).await);
     let answer = store.rotate(rotation("kept", "kept 2", at(61))).await;
@@ -362,14 +378,26 @@ pub async fn a_password_is_not_changed_from_a_session_that_is_gone(stores: Store
     let seen = version(store, &ada).await;
 
     let never = session(&ada, "never", at(1)).session;
-    assert!(!change_password(&*stores.second, &ada, seen, &never).await);
-    assert!(!change_password(&*stores.second, &ada, seen, &bobs).await);
+    assert!(
+        change_password(&*stores.second, &ada, seen, &never)
+            .await
+            .is_none()
+    );
+    assert!(
+        change_password(&*stores.second, &ada, seen, &bobs)
+            .await
+            .is_none()
+    );
     assert_unchanged(store, &ada, &other, &reset).await;
     let answer = store.rotate(rotation("bob", "bob 2", at(61))).await;
     assert!(matches!(answer, Ok(Rotated::Issued(_))), "{answer:?}");
 
     let nobody = user("nobody");
-    assert!(!change_password(store, &nobody, CredentialsVersion::FIRST, &other).await);
+    assert!(
+        change_password(store, &nobody, CredentialsVersion::FIRST, &other)
+            .await
+            .is_none()
+    );
 }
 
 async fn assert_unchanged(store: &dyn Store, ada: &User, other: &Session, reset: &Digest) {
@@ -394,7 +422,7 @@ pub async fn of_password_changes_at_once_one_is_made(stores: Stores) {
         async move { change_password(&*store, &ada, CredentialsVersion::FIRST, &kept).await }
     })
     .await;
-    assert_eq!(results.iter().filter(|made| **made).count(), 1);
+    assert_eq!(results.iter().filter(|made| made.is_some()).count(), 1);
     assert_eq!(
         version(&*stores.first, &ada).await,
         CredentialsVersion::FIRST.next()

@@ -47,7 +47,7 @@ impl Auth {
             client,
             now,
         );
-        record.mails = vec![
+        let mails = [
             self.mail(
                 &user,
                 &cmd.new_email,
@@ -68,6 +68,7 @@ impl Auth {
                 now,
             ),
         ];
+        record.mails.extend(mails.into_iter().flatten());
         match self
             .store
             .begin_email_change(user.id, account.version, change, cancel, record)

@@ -7,7 +7,7 @@ use crate::{
     ports::{Authenticated, PasswordChange},
     types::{
         Account, AccountKey, AuditEvent, Client, Letter, Password, PasswordAttempt, QueuedMail,
-        User, UserId,
+        Session, SessionId, User, UserId,
     },
 };
 
@@ -39,7 +39,12 @@ impl Auth {
         let password = self.shared.passwords.hash(cmd.new).await?;
 
         let now = self.now();
-        let refresh = self.refresh_token(session.expires_at, now);
+        // Another id, or whoever copied an access token of this session could go on with it (ASVS 7.2.4).
+        let successor = Session {
+            id: SessionId::generate(now, self.random()),
+            ..session.clone()
+        };
+        let refresh = self.refresh_token(successor.expires_at, now);
         let mut record = self.record(
             AuditEvent::PasswordChanged,
             Some(user.id),
@@ -47,14 +52,13 @@ impl Auth {
             client,
             now,
         );
-        record
-            .mails
-            .extend(self.has_mailer().then(|| self.password_changed(user, now)));
+        record.mails.extend(self.password_changed(user, now));
         let change = PasswordChange {
             user: user.id,
             seen: account.version,
             password,
             keep: session.id,
+            successor: successor.id,
             refresh: refresh.digest(),
             now,
         };
@@ -68,7 +72,7 @@ impl Auth {
                 updated_at: now,
                 ..account.user
             },
-            session,
+            &successor,
             Some(refresh),
             now,
         )
@@ -96,7 +100,7 @@ impl Auth {
         }
     }
 
-    pub(super) fn password_changed(&self, user: &User, now: OffsetDateTime) -> QueuedMail {
+    pub(super) fn password_changed(&self, user: &User, now: OffsetDateTime) -> Option<QueuedMail> {
         self.mail(
             user,
             &user.email,

@@ -4,7 +4,7 @@ use crate::{
     auth::Auth,
     error::Error,
     ports::Authenticated,
-    types::{AccountKey, AuditEvent, Client, Invalid, Letter, PasswordAttempt},
+    types::{AccountKey, AuditEvent, Client, Invalid, Letter, PasswordAttempt, QueuedMail},
 };
 
 /// What counts as a fresh login for an account without a password (ASVS 7.5.3).
@@ -48,19 +48,17 @@ impl Auth {
             client,
             now,
         );
-        record.mails.extend(self.has_mailer().then(|| {
-            let mut mail = self.mail(
-                &user,
-                &user.email,
-                Letter::AccountDeleted {
-                    username: user.username.to_string(),
-                },
-                now,
-            );
-            // It must outlive the account.
-            mail.user_id = None;
-            mail
-        }));
+        let letter = Letter::AccountDeleted {
+            username: user.username.to_string(),
+        };
+        record.mails.extend(
+            self.mail(&user, &user.email, letter, now)
+                .map(|mail| QueuedMail {
+                    // It must outlive the account.
+                    user_id: None,
+                    ..mail
+                }),
+        );
         if !self
             .store
             .delete_account(user.id, account.version, record)

@@ -2,7 +2,7 @@ use crate::{
     auth::{Auth, Tokens},
     error::Error,
     passwords::Verdict,
-    types::{AccountKey, AuditEvent, Client, Password, PasswordAttempt, PasswordHash},
+    types::{Account, AccountKey, AuditEvent, Client, Password, PasswordAttempt, PasswordHash},
 };
 
 /// A name and a password.
@@ -18,8 +18,8 @@ impl Auth {
     /// Trades a name and a password for a session.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`] when either does not match, the account has no password, or it is disabled: the same answer after the same
-    /// time, so nobody learns which accounts exist. [`Error::Overloaded`].
+    /// [`Error::InvalidCredentials`] when either does not match, the account has no password, it is disabled, or, with enumeration protection,
+    /// its address was never proven: the same answer after the same time, so nobody learns which accounts exist. [`Error::Overloaded`].
     pub async fn login(&self, cmd: Login, client: &Client) -> Result<Tokens, Error> {
         let account = match AccountKey::login_name(&cmd.name) {
             Some(key) => self.store.account(&key).await?,
@@ -37,8 +37,11 @@ impl Auth {
 
         let now = self.now();
         let user_id = account.as_ref().map(|account| account.user.id);
-        let account =
-            account.filter(|account| verdict != Verdict::Mismatch && !account.user.is_disabled);
+        let account = account.filter(|Account { user, .. }| {
+            // Whoever registers in secret must not learn by a login whether it made an account.
+            let is_open = user.is_verified || !self.enumeration_protection();
+            verdict != Verdict::Mismatch && is_open && !user.is_disabled
+        });
         let Some(account) = account else {
             self.store
                 .append(self.record(AuditEvent::LoginFailed, user_id, None, client, now))

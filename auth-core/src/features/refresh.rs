@@ -39,12 +39,7 @@ impl Auth {
             Refresh::RefreshToken(token) => Digest::of(token.expose()),
         };
         let mut refresh = self.refresh_token(now, now);
-        let mut reuse = self
-            .record(AuditEvent::RefreshTokenReused, None, None, client, now)
-            .audit;
-        let Some(on_reuse) = reuse.pop() else {
-            return Err(Error::InvalidToken);
-        };
+        let on_reuse = self.entry(AuditEvent::RefreshTokenReused, None, None, client, now);
         let rotation = Rotation {
             presented,
             replacement: refresh.digest(),

@@ -1,12 +1,13 @@
 use time::OffsetDateTime;
 
+use super::evenly;
 use crate::{
     auth::{Auth, Tokens},
     error::Error,
     ports::StoreError,
     types::{
-        AccountKey, AuditEvent, Client, Email, Letter, NewAccount, Password, Purpose, User, UserId,
-        Username,
+        AccountKey, AuditEvent, Client, Email, Letter, NewAccount, Password, Purpose, Record, User,
+        UserId, Username,
     },
 };
 
@@ -72,7 +73,7 @@ impl Auth {
             };
             record
                 .mails
-                .push(self.mail(&user, &user.email, letter, now));
+                .extend(self.mail(&user, &user.email, letter, now));
             row
         });
         let account = NewAccount {
@@ -81,12 +82,12 @@ impl Auth {
             session: opened,
             token,
         };
+        if self.enumeration_protection() {
+            evenly(self.register_in_secret(account, record, client, now)).await?;
+            return Ok(Registration::Accepted);
+        }
         match self.store.register(account, record).await {
             Ok(()) => self.shared.mail_queued.notify_one(),
-            Err(StoreError::Taken(unique)) if self.enumeration_protection() => {
-                tracing::debug!(taken = unique.as_str(), "a registration met an account");
-                self.tell_owner(&user.email, client, now).await?;
-            }
             Err(StoreError::Taken(unique)) => {
                 self.store
                     .append(self.record(AuditEvent::RegistrationRefused, None, None, client, now))
@@ -95,11 +96,27 @@ impl Auth {
             }
             Err(error) => return Err(error.into()),
         }
-        if self.enumeration_protection() {
-            return Ok(Registration::Accepted);
-        }
         self.tokens(user, &session.session, Some(refresh), now)
             .map(|tokens| Registration::Opened(Box::new(tokens)))
+    }
+
+    /// As the rest of [`register`](Self::register), and says nothing of what exists: the owner of a taken address learns it by mail.
+    async fn register_in_secret(
+        &self,
+        account: NewAccount,
+        record: Record,
+        client: &Client,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let email = account.user.email.clone();
+        match self.store.register(account, record).await {
+            Ok(()) => {
+                self.shared.mail_queued.notify_one();
+                Ok(())
+            }
+            Err(StoreError::Taken(_)) => self.tell_owner(&email, client, now).await,
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The owner of an address learns that somebody tried to register with it, and can set a new password if it was them.

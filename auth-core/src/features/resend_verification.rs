@@ -1,5 +1,6 @@
 use time::Duration;
 
+use super::evenly;
 use crate::{
     auth::Auth,
     error::Error,
@@ -9,15 +10,19 @@ use crate::{
 /// The welcome mail counts.
 const THROTTLE: Throttle = Throttle {
     gap: Duration::MINUTE,
-    hourly: u32::MAX,
+    hourly: 5,
 };
 
 impl Auth {
-    /// Mails another verification link, unless one was sent within a minute or the address is verified.
+    /// Mails another verification link, unless one was sent within a minute, five were within an hour, or the address is verified.
     ///
     /// # Errors
     /// [`Error::UserNotFound`], not with enumeration protection.
     pub async fn resend_verification(&self, email: Email, client: &Client) -> Result<(), Error> {
+        evenly(self.resend(email, client)).await
+    }
+
+    async fn resend(&self, email: Email, client: &Client) -> Result<(), Error> {
         let account = self.store.account(&AccountKey::Email(email)).await?;
         let now = self.now();
         let user = account
@@ -41,7 +46,7 @@ impl Auth {
                 let mut record = record;
                 record
                     .mails
-                    .push(self.mail(&user, &user.email, letter, now));
+                    .extend(self.mail(&user, &user.email, letter, now));
                 self.store.issue_token(row, THROTTLE, record).await?;
                 self.shared.mail_queued.notify_one();
                 Ok(())

@@ -1,5 +1,6 @@
 use time::{Duration, OffsetDateTime};
 
+use super::evenly;
 use crate::{
     auth::Auth,
     error::Error,
@@ -23,6 +24,10 @@ impl Auth {
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Internal`].
     pub async fn request_password_reset(&self, email: Email, client: &Client) -> Result<(), Error> {
+        evenly(self.request_reset(email, client)).await
+    }
+
+    async fn request_reset(&self, email: Email, client: &Client) -> Result<(), Error> {
         let owner = self
             .store
             .account(&AccountKey::Email(email))
@@ -70,7 +75,7 @@ impl Auth {
 
         let now = self.now();
         let mut record = self.record(AuditEvent::PasswordReset, Some(user.id), None, client, now);
-        record.mails.push(self.password_changed(&user, now));
+        record.mails.extend(self.password_changed(&user, now));
         match self
             .store
             .redeem(
@@ -104,7 +109,7 @@ impl Auth {
             return Ok(self.store.append(record).await?);
         };
         let (row, token) = self.mailed_token(user.id, &user.email, Purpose::ResetPassword, now);
-        record.mails.push(self.mail(
+        record.mails.extend(self.mail(
             &user,
             &user.email,
             letter(user.username.to_string(), token),

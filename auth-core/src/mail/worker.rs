@@ -1,6 +1,6 @@
 use std::{pin::pin, time::Duration as StdDuration};
 
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Post;
@@ -31,28 +31,36 @@ impl Auth {
     pub async fn run_workers(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut next_sweep = Instant::now();
+        let mut idle = StdDuration::ZERO;
         loop {
-            // Work is never cut: only the waiting races with the shutdown.
-            let idle = match self.send_due_mails().await {
-                Ok(sent) if sent > 0 => continue,
-                Ok(_) => POLL,
-                Err(error) => {
+            // Work is never cut: only the waiting races with the shutdown, which comes first.
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                () = self.shared.mail_queued.notified() => {}
+                () = sleep(idle) => {}
+            }
+            if Instant::now() >= next_sweep {
+                next_sweep = Instant::now() + SWEEP;
+                self.sweep().await;
+            }
+            // A task of its own: a mailer that panics must not end the worker.
+            let auth = self.clone();
+            idle = match tokio::spawn(async move { auth.send_due_mails().await }).await {
+                Ok(Ok(0)) => POLL,
+                Ok(Ok(_)) => StdDuration::ZERO,
+                Ok(Err(error)) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         "the outbox cannot be read"
                     );
                     PAUSE
                 }
+                Err(_) => {
+                    tracing::error!("sending a mail panicked");
+                    PAUSE
+                }
             };
-            if Instant::now() >= next_sweep {
-                next_sweep = Instant::now() + SWEEP;
-                self.sweep().await;
-            }
-            tokio::select! {
-                () = &mut shutdown => return,
-                () = self.shared.mail_queued.notified() => {}
-                () = sleep(idle) => {}
-            }
         }
     }
 
@@ -67,7 +75,10 @@ impl Auth {
         let now = self.now();
         let claimed = self.store.claim_mails(now, now + LEASE, BATCH).await?;
         for claim in &claimed {
-            self.try_mail(post, claim).await?;
+            if let Err(error) = self.try_mail(post, claim).await {
+                // It is claimed again when the lease is over; the others need not wait for that.
+                tracing::error!(error = &error as &dyn std::error::Error, mail = %claim.mail.id, "what became of a mail was not kept");
+            }
         }
         Ok(claimed.len())
     }
@@ -100,6 +111,17 @@ impl Auth {
     }
 
     async fn send(&self, post: &Post, claim: &ClaimedMail) -> Result<(), Failure> {
+        if claim
+            .mail
+            .letter
+            .token()
+            .is_some_and(|token| token.expires_at <= self.now().unix_timestamp())
+        {
+            return Err(Failure {
+                temporary: false,
+                reason: "its link has expired".to_owned(),
+            });
+        }
         let outgoing = post
             .write(&claim.mail, &self.shared.keys)
             .map_err(|error| Failure::permanent(&error))?;
@@ -119,11 +141,13 @@ impl Auth {
 
     async fn sweep(&self) {
         let now = self.now();
-        match self
-            .store
-            .sweep(now, now - self.shared.settings.unverified_lifetime)
-            .await
-        {
+        // Without a mailer nobody can prove an address: then an unproven one says nothing.
+        let unverified_before = if self.has_mailer() {
+            now - self.shared.settings.unverified_lifetime
+        } else {
+            OffsetDateTime::UNIX_EPOCH
+        };
+        match self.store.sweep(now, unverified_before).await {
             Ok(swept) => tracing::debug!(?swept, "swept"),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "sweeping failed");

@@ -184,7 +184,9 @@ pub(super) fn verify(password: &Secret<String>, stored: &PasswordHash) -> Result
     }
     let matches = bcrypt::verify(password.expose(), stored)?;
     // bcrypt passes over what follows byte 72. Imported hashes may be of 72 bytes, but never of more than they saw.
-    Ok(matches && password.expose().len() <= BCRYPT_BYTES + 1)
+    // And it repeats what ends in NUL, so that "a" and "a\0a" would be one: nobody's password has a NUL.
+    let is_whole = password.expose().len() <= BCRYPT_BYTES + 1 && !password.expose().contains('\0');
+    Ok(matches && is_whole)
 }
 
 #[cfg(feature = "argon2")]

@@ -81,10 +81,22 @@ impl PasswordPool {
     ) -> Result<Verdict, Error> {
         let (hashing, random) = (self.hashing, Arc::clone(&self.random));
         self.run(move || {
+            let decoy = || hashing.decoy(&*random);
             let known = stored.is_some();
-            let stored = stored.unwrap_or_else(|| hashing.decoy(&*random));
-            let matches = hashing::verify(attempt.text(), &stored)? && known;
-            Ok(match (matches, hashing.outranks(&stored)) {
+            let stored = stored.unwrap_or_else(decoy);
+            let matches = match hashing::verify(attempt.text(), &stored) {
+                Ok(matches) => matches && known,
+                Err(error) => {
+                    // For its owner it is a wrong password, after the same time, until an operator or a reset mends it.
+                    tracing::error!(
+                        error = &*error as &dyn std::error::Error,
+                        "a stored password hash cannot be read"
+                    );
+                    hashing::verify(attempt.text(), &decoy())?;
+                    false
+                }
+            };
+            Ok(match (matches, matches && hashing.outranks(&stored)) {
                 (true, true) => Verdict::Outdated,
                 (true, false) => Verdict::Match,
                 (false, _) => Verdict::Mismatch,
@@ -138,7 +150,7 @@ mod tests {
         error::Error,
         passwords::Hashing,
         ports::OsRandom,
-        types::{Password, PasswordAttempt},
+        types::{Password, PasswordAttempt, PasswordHash},
     };
 
     fn pool(queue: usize) -> PasswordPool {
@@ -203,6 +215,15 @@ mod tests {
                 .unwrap(),
             Verdict::Match
         );
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_hash_is_a_mismatch() {
+        let stored = PasswordHash::new("$md5$unknown");
+        let verdict = pool(8)
+            .verify(PasswordAttempt::new("anything"), Some(stored))
+            .await;
+        assert_eq!(verdict.unwrap(), Verdict::Mismatch);
     }
 
     #[tokio::test]

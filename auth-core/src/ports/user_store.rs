@@ -33,6 +33,8 @@ pub struct PasswordChange {
     pub password: PasswordHash,
     /// The session that stays.
     pub keep: SessionId,
+    /// Its id from now on: an access token that names the old one opens nothing any more.
+    pub successor: SessionId,
     /// Of its new refresh token, the only one that it has afterwards.
     pub refresh: Digest,
     /// UTC.
@@ -57,7 +59,7 @@ pub trait UserStore: Send + Sync + 'static {
     /// Writes entries that belong to no change.
     async fn append(&self, record: Record) -> Result<(), StoreError>;
 
-    /// Sets a password, moves the version on, kills unused mailed tokens, and ends every session but one, whose refresh tokens are replaced.
+    /// Sets a password, moves the version on, kills unused mailed tokens, and ends every session but one, whose id and refresh tokens are replaced.
     /// `false` when the version is another one, or the account or the session to keep is gone.
     async fn change_password(
         &self,

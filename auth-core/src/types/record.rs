@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -96,7 +96,7 @@ pub enum Letter {
 }
 
 /// The claims of a mailed token before they are signed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingToken {
     /// 256 random bits, base64url; the store's row has its digest.
     pub jti: String,
@@ -108,6 +108,30 @@ pub struct PendingToken {
     pub issued_at: i64,
     /// Unix seconds.
     pub expires_at: i64,
+}
+
+impl Letter {
+    /// The token that it carries, if any.
+    pub(crate) const fn token(&self) -> Option<&PendingToken> {
+        match self {
+            Self::AccountExists { token, .. }
+            | Self::EmailChangeNotice { token, .. }
+            | Self::EmailChangeVerify { token, .. }
+            | Self::PasswordReset { token, .. }
+            | Self::VerifyEmail { token, .. }
+            | Self::Welcome { token, .. } => Some(token),
+            Self::AccountDeleted { .. } | Self::PasswordChanged { .. } => None,
+        }
+    }
+}
+
+impl fmt::Debug for PendingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingToken")
+            .field("purpose", &self.purpose)
+            .field("user_id", &self.user_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An entry of the audit log: append-only, free of secrets.

@@ -303,17 +303,24 @@ pub(super) async fn shut(
     Ok(())
 }
 
-/// Makes `digest` the only refresh token of a session.
-pub(super) async fn replace_refresh(
+/// Gives a session another id, and `digest` as its only refresh token.
+pub(super) async fn succeed(
     connection: &mut PgConnection,
     session: SessionId,
+    successor: SessionId,
     digest: &Digest,
 ) -> sqlx::Result<()> {
+    // One after the other: the foreign key is looked at when each statement ends.
+    sqlx::query("delete from auth.refresh_tokens where session_id = $1")
+        .bind(session.as_uuid())
+        .execute(&mut *connection)
+        .await?;
     sqlx::query(
-        "with gone as (delete from auth.refresh_tokens where session_id = $1)
-         insert into auth.refresh_tokens (digest, session_id) values ($2, $1)",
+        "with successor as (update auth.sessions set id = $2 where id = $1 returning id)
+         insert into auth.refresh_tokens (digest, session_id) select $3, id from successor",
     )
     .bind(session.as_uuid())
+    .bind(successor.as_uuid())
     .bind(bytes(digest))
     .execute(connection)
     .await?;

@@ -97,7 +97,7 @@ pub(crate) async fn change_password(
         return Ok(false);
     }
     sessions::shut(connection, change.user, None, Some(change.keep), record).await?;
-    sessions::replace_refresh(connection, change.keep, &change.refresh).await?;
+    sessions::succeed(connection, change.keep, change.successor, &change.refresh).await?;
     Ok(true)
 }
 
@@ -239,7 +239,7 @@ async fn replace_password(
         "with kept as (
              select u.id from auth.users u join auth.sessions s on s.user_id = u.id
              where u.id = $1 and u.credentials_version = $2 and s.id = $5 and s.expires_at > $4
-             for no key update of u, s
+             for no key update of u for update of s
          )
          update auth.users u set password_hash = $3, credentials_version = u.credentials_version + 1, updated_at = $4 from kept
          where u.id = kept.id",

@@ -136,6 +136,7 @@ async fn a_transaction_on_a_broken_connection_is_whole_or_absent_and_whole_if_it
             seen: CredentialsVersion::FIRST,
             password: hash("second"),
             keep,
+            successor: session(&user, "successor", at(1)).session.id,
             refresh,
             now: at(1),
         };

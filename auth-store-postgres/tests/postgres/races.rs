@@ -73,6 +73,7 @@ fn new_password(user: &User, keep: &Session) -> PasswordChange {
         seen: CredentialsVersion::FIRST,
         password: hash("second"),
         keep: keep.id,
+        successor: session(user, "successor", at(1)).session.id,
         refresh: Digest::of("kept"),
         now: at(1),
     }
@@ -81,8 +82,9 @@ fn new_password(user: &User, keep: &Session) -> PasswordChange {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_with_a_password_that_changes_just_now_is_refused() {
     let two = Two::begin().await;
-    let keep = logged_in(&two.store, &two.ada, "keep", at(0)).await;
     for rehash in [None, Some(hash("rehash"))] {
+        let refresh = format!("keep {}", rehash.is_some());
+        let keep = logged_in(&two.store, &two.ada, &refresh, at(0)).await;
         let first = two.first().await;
         let seen = found(&two.store, &two.ada).await.version;
         let change = PasswordChange {

@@ -328,6 +328,20 @@ pub(super) async fn delete(
     .await
 }
 
+/// Gives a session another id; nothing may refer to it.
+pub(super) async fn rename(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    successor: SessionId,
+) -> sqlx::Result<()> {
+    sqlx::query("update auth_sessions set id = ? where id = ?")
+        .bind(successor.as_uuid())
+        .bind(session.as_uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn delete_refresh(
     connection: &mut SqliteConnection,
     session: SessionId,

@@ -74,7 +74,8 @@ pub(crate) async fn change_password(
     )
     .await?;
     sessions::delete_refresh(connection, change.keep).await?;
-    sessions::insert_refresh(connection, &change.refresh, change.keep, None).await?;
+    sessions::rename(connection, change.keep, change.successor).await?;
+    sessions::insert_refresh(connection, &change.refresh, change.successor, None).await?;
     append(connection, record).await?;
     Ok(true)
 }

@@ -141,12 +141,12 @@ impl Data {
         self.refresh_tokens.insert(new.refresh, id);
     }
 
-    fn remove_session(&mut self, id: SessionId) {
-        if let Some(row) = self.sessions.remove(&id) {
-            for digest in row.tokens.keys() {
-                self.refresh_tokens.remove(digest);
-            }
+    fn remove_session(&mut self, id: SessionId) -> Option<Session> {
+        let row = self.sessions.remove(&id)?;
+        for digest in row.tokens.keys() {
+            self.refresh_tokens.remove(digest);
         }
+        Some(row.session)
     }
 
     /// The sessions that went, live or not.

@@ -1,14 +1,12 @@
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use time::{Duration, OffsetDateTime};
 
-use super::{Data, MailedTokenRow, MemoryStore, RefreshTokenRow, TokenState, is_live};
+use super::{Data, MailedTokenRow, MemoryStore, TokenState, is_live};
 use crate::{
     ports::{Ended, PasswordChange, Redeemed, StoreError, Unique, UserStore},
     types::{
         Account, AccountKey, Change, CredentialsVersion, Digest, Email, NewAccount, NewMailedToken,
-        Purpose, Record, Throttle, User, UserId,
+        NewSession, Purpose, Record, Session, Throttle, User, UserId,
     },
 };
 
@@ -85,12 +83,14 @@ impl UserStore for MemoryStore {
 
         data.kill_mailed_tokens(change.user, None);
         data.remove_sessions(change.user, Ended::AllBut(change.keep));
-        if let Some(kept) = data.sessions.get_mut(&change.keep) {
-            let fresh = HashMap::from([(change.refresh, RefreshTokenRow::unused(None))]);
-            for digest in std::mem::replace(&mut kept.tokens, fresh).keys() {
-                data.refresh_tokens.remove(digest);
-            }
-            data.refresh_tokens.insert(change.refresh, change.keep);
+        if let Some(kept) = data.remove_session(change.keep) {
+            data.insert_session(NewSession {
+                session: Session {
+                    id: change.successor,
+                    ..kept
+                },
+                refresh: change.refresh,
+            });
         }
         data.write(record);
         Ok(true)
