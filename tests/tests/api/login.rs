@@ -2,14 +2,18 @@ use std::time::{Duration, Instant};
 
 use auth_core::{
     Hashing,
-    ports::{OsRandom, UserStore},
-    types::{AccountKey, Client, Email, NewAccount, PasswordHash, Record, User, UserId, Username},
+    ports::{AuditLog, Clock, OsRandom, SessionStore, UserStore},
+    types::{
+        AccountKey, AuditEvent, Client, Email, NewAccount, PasswordHash, Record, User, UserId,
+        Username,
+    },
 };
 use auth_tests::{App, PASSWORD, Person, StoreKind, at_once};
 use serde_json::json;
 
 auth_tests::on_each_store! {
     a_login_opens_another_session
+    logins_are_recorded_with_where_they_came_from
     a_name_is_a_username_or_an_address_in_any_case
     password_forms_log_in_too
     what_a_form_may_say_beside
@@ -47,6 +51,36 @@ async fn a_login_opens_another_session(store: StoreKind) {
     }
     let log = app.audit(ada.id).await;
     assert_eq!(log, ["registered", "email_verified", "login_succeeded"]);
+}
+
+async fn logins_are_recorded_with_where_they_came_from(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.registered("ada").await;
+    for (password, ip) in [(PASSWORD, "192.0.2.7"), ("wrong password", "2001:db8::7")] {
+        let answer = app
+            .post(
+                "/auth/login",
+                json!({"username": "ada", "password": password}),
+            )
+            .from(ip)
+            .header("user-agent", "Browser/1.0")
+            .header("x-request-id", "one-login")
+            .await;
+        let entries = app.store.audit_entries(ada.id, 1).await.unwrap();
+        let entry = &entries[0];
+        if password == PASSWORD {
+            let here = Person::of(answer.ok(200), PASSWORD);
+            assert_eq!(entry.event, AuditEvent::LoginSucceeded);
+            assert_eq!(entry.session_id, Some(here.session()));
+        } else {
+            answer.refused(401, "invalid_credentials");
+            assert_eq!(entry.event, AuditEvent::LoginFailed);
+            assert_eq!(entry.session_id, None);
+        }
+        assert_eq!(entry.ip, Some(ip.parse().unwrap()));
+        assert_eq!(entry.user_agent.as_deref(), Some("Browser/1.0"));
+        assert_eq!(entry.request_id.as_deref(), Some("one-login"));
+    }
 }
 
 async fn a_name_is_a_username_or_an_address_in_any_case(store: StoreKind) {
@@ -243,7 +277,6 @@ async fn a_password_is_the_same_in_each_normal_form(store: StoreKind) {
 
 /// An account as an import would write it.
 async fn imported(app: &App, name: &str, hash: Option<&str>) -> UserId {
-    use auth_core::ports::Clock;
     let now = app.clock.now();
     let user = User {
         id: UserId::generate(now, &OsRandom),
@@ -365,9 +398,7 @@ async fn race<W: Future<Output = ()>>(app: &App, ada: &Person, meanwhile: W) {
     meanwhile.await;
     hold.release();
     login.await.unwrap().refused(401, "invalid_credentials");
-    let now = auth_core::ports::Clock::now(&app.clock);
-    let sessions = auth_core::ports::SessionStore::sessions(&app.store, ada.id, now).await;
-    let sessions = sessions.unwrap();
+    let sessions = app.store.sessions(ada.id, app.clock.now()).await.unwrap();
     assert!(sessions.iter().all(|session| session.id == ada.session()));
 }
 

@@ -5,6 +5,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use auth_core::{ports::UserStore, types::AccountKey};
@@ -945,12 +946,16 @@ async fn a_client_that_vanishes_while_it_waits_loses_nothing(store: StoreKind) {
     hold.release();
 
     let key = AccountKey::login_name("ada").unwrap();
-    let account = loop {
-        match app.store.account(&key).await.unwrap() {
-            Some(account) => break account,
-            None => tokio::task::yield_now().await,
+    let written = async {
+        loop {
+            match app.store.account(&key).await.unwrap() {
+                Some(account) => break account,
+                None => tokio::task::yield_now().await,
+            }
         }
     };
+    let written = tokio::time::timeout(Duration::from_secs(20), written).await;
+    let account = written.expect("the registration is lost");
     assert_eq!(app.audit(account.user.id).await, ["registered"]);
     assert_eq!(app.templates_to("ada@example.org").await, ["welcome"]);
     let login = json!({"username": "ada", "password": PASSWORD});

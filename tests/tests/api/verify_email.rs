@@ -13,6 +13,7 @@ auth_tests::on_each_store! {
     a_link_of_another_service_is_refused
     a_link_dies_with_a_reset
     a_link_dies_with_its_account
+    a_link_of_a_disabled_account_tells_nothing
     of_openings_at_once_one_verifies
 }
 
@@ -244,12 +245,24 @@ async fn a_link_dies_with_its_account(store: StoreKind) {
         .by(&next)
         .await
         .refused(403, "email_not_verified");
+}
 
-    let off = app.registered("off").await;
-    let token = app.mailed_token("off@example.org").await;
+async fn a_link_of_a_disabled_account_tells_nothing(store: StoreKind) {
+    let app = App::on(store).await;
     let client = Client::default();
-    app.auth.set_disabled(off.id, true, &client).await.unwrap();
-    verify(&app, &token).await.refused(400, "invalid_token");
+    for is_used in [false, true] {
+        let name = if is_used { "used" } else { "unused" };
+        let off = app.registered(name).await;
+        let token = app.mailed_token(&off.email).await;
+        if is_used {
+            verify(&app, &token).await.ok(200);
+        }
+        app.auth.set_disabled(off.id, true, &client).await.unwrap();
+        let state = app.state_of(&off).await;
+        verify(&app, &token).await.refused(400, "invalid_token");
+        open(&app, &token).await.refused(400, "invalid_token");
+        assert_eq!(app.state_of(&off).await, state);
+    }
 }
 
 async fn of_openings_at_once_one_verifies(store: StoreKind) {
