@@ -9,7 +9,7 @@ mod settings;
 use std::{
     error::Error as StdError,
     fmt::Write as _,
-    io,
+    io::{self, IsTerminal},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
@@ -241,6 +241,7 @@ fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
 
 fn start_logs(settings: &Settings) {
     let logs = fmt()
+        .with_ansi(io::stderr().is_terminal())
         .with_env_filter(settings.log_filter.clone())
         .with_writer(std::io::stderr);
     if settings.json_logs {
