@@ -246,6 +246,7 @@ fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
 
 fn start_logs(settings: &Settings) {
     let logs = fmt()
+        .with_ansi(io::stderr().is_terminal())
         .with_env_filter(settings.log_filter.clone())
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);

@@ -83,6 +83,11 @@ async fn an_empty_environment_serves() {
 
     let ended = service.stop().await;
     assert!(ended.status.success(), "{ended:?}");
+    // No colours where nobody sees them.
+    assert!(
+        ended.stderr.contains("INFO auth_service: asked to stop"),
+        "{ended:?}"
+    );
     // The write-ahead log was folded into the database.
     let left = [
         "auth-service-mail",

@@ -23,12 +23,12 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Skipping the hash for an unknown name would be a factor of fifty or more, hashing twice one of two.
+/// Skipping the hash for an unknown name would be a factor of ten or more, hashing twice one of two.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_takes_as_long_for_an_unknown_name_as_for_a_wrong_password() {
-    const ROUNDS: usize = 31;
+    const ROUNDS: usize = 25;
     let home = Home::new();
-    let service = home.service().set("BCRYPT_COST", "10").start().await;
+    let service = home.service().set("BCRYPT_COST", "9").start().await;
     service.registered("ada").await;
     let long = "x".repeat(100);
     let kinds = [
@@ -52,5 +52,5 @@ async fn a_login_takes_as_long_for_an_unknown_name_as_for_a_wrong_password() {
     let medians = times.map(median);
     let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
     let ratio = most.as_secs_f64() / least.as_secs_f64();
-    assert!(ratio < 1.5, "{kinds:?} took {medians:?}");
+    assert!(ratio < 1.6, "{kinds:?} took {medians:?}");
 }
