@@ -99,6 +99,7 @@ async fn switch(store: &PgStore, user: &User, off: bool) -> bool {
         .unwrap()
 }
 
+/// Fails at the third try or so when units of work run in the task of the caller and connections always go back: 8 and 20 of 300 writes were lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_is_lost_after_a_dropped_transaction() {
     let database = server::database().await;
@@ -119,6 +120,7 @@ async fn no_write_is_lost_after_a_dropped_transaction() {
     }
 }
 
+/// Fails when units of work run in the task of the caller: those that are dropped before their last message never arrive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_begun_is_whole_however_soon_its_caller_hangs_up() {
     let database = server::database().await;
@@ -147,7 +149,7 @@ async fn a_write_that_was_begun_is_whole_however_soon_its_caller_hangs_up() {
     assert!(arrived.is_ok(), "{} never arrived", missing.len());
 }
 
-/// The host drops its own `pool.begin()` half-way, on a pool that it shares with us.
+/// The host drops its own `pool.begin()` half-way, on a pool that it shares with us. With lone statements there, 6 and 7 of 300 writes were lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_is_lost_on_a_pool_that_the_host_left_inside_a_transaction() {
     let database = server::database().await;

@@ -18,7 +18,11 @@ use auth_core::{
         Record, Session, Throttle, User,
     },
 };
-use auth_store_postgres::{PgScope, PgStore, sqlx::PgPool};
+use auth_store_postgres::{
+    PgScope, PgStore,
+    sqlx::{AssertSqlSafe, Executor, PgPool},
+};
+use tokio::task::JoinHandle;
 
 use crate::{
     server::{self, Database},
@@ -496,4 +500,84 @@ async fn a_mail_that_is_claimed_just_now_is_left_to_its_worker() {
     let others = two.store.claim_mails(at(2), at(60), 10).await.unwrap();
     let ids: Vec<_> = others.iter().map(|claim| claim.mail.id).collect();
     assert_eq!(ids, [second_id]);
+}
+
+/// A database whose default would keep the snapshot of the first statement, in which a session that is not committed yet is not seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stricter_default_of_the_database_hides_no_session() {
+    let mut two = Two::begin().await;
+    let url = format!(
+        "{}?options[default_transaction_isolation]=repeatable%20read",
+        two.database.url
+    );
+    two.store = PgStore::connect(&url).await.unwrap();
+    let keep = logged_in(&two.store, &two.ada, "keep", at(0)).await;
+    let first = two.first().await;
+    let login = logged_in(&first, &two.ada, "login", at(1)).await;
+    let changed = two
+        .second(first, move |store, ada| async move {
+            let change = new_password(&ada, &keep);
+            store.change_password(change, Record::default()).await
+        })
+        .await;
+    assert!(changed.unwrap());
+    assert!(!is_live(&two.store, &login, at(2)).await);
+}
+
+/// User, session, token: whoever waits for an earlier one holds no later one, or two that meet would wait for each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_locked_in_one_order() {
+    type Wait = fn(PgStore, User, Session) -> JoinHandle<Result<(), StoreError>>;
+    let cases: [(&str, &str, Wait); 5] = [
+        ("sessions", "refresh_tokens", |store, _, _| {
+            tokio::spawn(async move { store.rotate(rotation("t0", "t1", at(1))).await.map(drop) })
+        }),
+        ("users", "mailed_tokens", |store, ada, _| {
+            let (digest, change) = (Digest::of("verify"), Change::VerifyEmail);
+            tokio::spawn(async move {
+                store
+                    .redeem(&digest, ada.id, change, at(1), Record::default())
+                    .await
+                    .map(drop)
+            })
+        }),
+        ("users", "sessions", |store, ada, keep| {
+            tokio::spawn(async move {
+                store
+                    .change_password(new_password(&ada, &keep), Record::default())
+                    .await
+                    .map(drop)
+            })
+        }),
+        ("users", "sessions", |store, ada, _| {
+            tokio::spawn(async move {
+                store
+                    .end_sessions(ada.id, Ended::All, at(1), Record::default())
+                    .await
+                    .map(drop)
+            })
+        }),
+        ("users", "sessions", |store, ada, _| {
+            tokio::spawn(async move {
+                store
+                    .set_disabled(ada.id, true, at(1), Record::default())
+                    .await
+                    .map(drop)
+            })
+        }),
+    ];
+    for (number, (earlier, later, wait)) in cases.into_iter().enumerate() {
+        let two = Two::begin().await;
+        let keep = logged_in(&two.store, &two.ada, "t0", at(0)).await;
+        issued(&two.store, &two.ada, Purpose::VerifyEmail, "verify", at(0)).await;
+        let mut other = two.pool.begin().await.unwrap();
+        let lock = |table, how| AssertSqlSafe(format!("select from auth.{table} for update {how}"));
+        other.execute(lock(earlier, "")).await.unwrap();
+        let waiting = wait(two.store.clone(), two.ada.clone(), keep);
+        somebody_waits(&mut two.database.raw().await).await;
+        let free = other.execute(lock(later, "nowait")).await;
+        assert!(free.is_ok(), "{number}: {free:?}");
+        other.rollback().await.unwrap();
+        waiting.await.unwrap().unwrap();
+    }
 }
