@@ -46,6 +46,7 @@ pub use schema::SchemaError;
 pub use scope::{PgScope, ScopeError};
 pub use sqlx;
 use sqlx::{Connection, Executor, PgConnection, PgPool, postgres::PgPoolOptions};
+pub use url::is_private;
 
 /// How long a call waits for a connection, and a statement for its locks, before it is
 /// [`Unavailable`](auth_core::ports::StoreError::Unavailable).

@@ -1,8 +1,8 @@
 //! Connection URLs, in the spellings that deployments use.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::SchemaError;
 
@@ -26,6 +26,28 @@ pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, SchemaError> {
         Some(_) => options,
         None => options.application_name("auth-tower"),
     })
+}
+
+/// Whether nobody on the network can read along or pass for the server of a URL: it runs on this machine, or TLS verifies its certificate
+/// (`sslmode=verify-full` or `verify-ca`).
+///
+/// # Errors
+/// [`SchemaError::Url`] when it is none of a Postgres database.
+pub fn is_private(url: &str) -> Result<bool, SchemaError> {
+    let options = parse(url)?;
+    let host = options.get_host();
+    let is_here = options.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
+    let is_verified = matches!(
+        options.get_ssl_mode(),
+        PgSslMode::VerifyCa | PgSslMode::VerifyFull
+    );
+    Ok(is_here || is_verified)
 }
 
 fn with_sslmode(rest: &str) -> String {
@@ -63,6 +85,26 @@ mod tests {
     use sqlx::postgres::PgSslMode;
 
     use super::parse;
+
+    #[test]
+    fn only_this_machine_and_verified_tls_are_private() {
+        for url in [
+            "postgres://db.internal/app?sslmode=verify-full",
+            "postgresql+asyncpg://db.internal/app?ssl=verify-ca",
+            "postgres://127.0.0.1/app",
+            "postgres://[::1]/app",
+            "postgres://localhost/app?sslmode=disable",
+        ] {
+            assert!(super::is_private(url).unwrap(), "{url}");
+        }
+        for url in [
+            "postgres://db.internal/app",
+            "postgres://db.internal/app?sslmode=require",
+            "postgresql+asyncpg://10.0.0.1/app?ssl=true",
+        ] {
+            assert!(!super::is_private(url).unwrap(), "{url}");
+        }
+    }
 
     #[test]
     fn every_usual_spelling_names_the_same_database() {

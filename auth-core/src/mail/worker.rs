@@ -7,7 +7,7 @@ use super::Post;
 use crate::{
     auth::Auth,
     error::Error,
-    ports::{ClaimedMail, MailerError, StoreError},
+    ports::{ClaimedMail, MailerError, StoreError, Swept},
 };
 
 /// Mails that one worker holds at once.
@@ -42,7 +42,15 @@ impl Auth {
             }
             if Instant::now() >= next_sweep {
                 next_sweep = Instant::now() + SWEEP;
-                self.sweep().await;
+                match self.sweep().await {
+                    Ok(swept) => tracing::debug!(?swept, "swept"),
+                    Err(error) => {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "sweeping failed"
+                        );
+                    }
+                }
             }
             // A task of its own: a mailer that panics must not end the worker.
             let auth = self.clone();
@@ -139,7 +147,11 @@ impl Auth {
         }
     }
 
-    async fn sweep(&self) {
+    /// Deletes what time has ended: sessions, mailed tokens, and accounts that were not verified in time. [`run_workers`](Self::run_workers) does it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Internal`].
+    pub async fn sweep(&self) -> Result<Swept, Error> {
         let now = self.now();
         // Without a mailer nobody can prove an address: then an unproven one says nothing.
         let unverified_before = if self.has_mailer() {
@@ -147,12 +159,7 @@ impl Auth {
         } else {
             OffsetDateTime::UNIX_EPOCH
         };
-        match self.store.sweep(now, unverified_before).await {
-            Ok(swept) => tracing::debug!(?swept, "swept"),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "sweeping failed");
-            }
-        }
+        Ok(self.store.sweep(now, unverified_before).await?)
     }
 
     /// From 0 to 255.

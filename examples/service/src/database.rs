@@ -78,14 +78,23 @@ pub(crate) enum Database {
 
 impl Database {
     /// Opens it; a server that does not answer is waited for, up to [`PATIENCE`], with a line of progress through `tell`.
-    pub(crate) async fn open(url: &DatabaseUrl, tell: impl Fn(&str)) -> Result<Self, BoxError> {
+    pub(crate) async fn open(
+        url: &DatabaseUrl,
+        connections: u32,
+        tell: impl Fn(&str),
+    ) -> Result<Self, BoxError> {
         match url {
             DatabaseUrl::SqliteFile(path) => Ok(Self::Sqlite(SqliteStore::open(path).await?)),
             DatabaseUrl::SqliteMemory => Ok(Self::Sqlite(SqliteStore::in_memory().await?)),
             DatabaseUrl::Postgres(address) => {
                 let deadline = Instant::now() + PATIENCE;
                 loop {
-                    match PgStore::connect(address.expose()).await {
+                    match PgStore::connect_with(
+                        address.expose(),
+                        PgStore::pool_options().max_connections(connections),
+                    )
+                    .await
+                    {
                         Ok(store) => return Ok(Self::Postgres(store)),
                         Err(error) if error.is_unavailable() && Instant::now() < deadline => {
                             let left = deadline.duration_since(Instant::now()).as_secs();

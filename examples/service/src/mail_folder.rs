@@ -12,6 +12,8 @@ use lettre::{
     message::{Mailbox, MultiPart, header},
 };
 
+use crate::secrets;
+
 #[derive(Debug, Clone)]
 pub(crate) struct MailFolder {
     folder: PathBuf,
@@ -19,13 +21,14 @@ pub(crate) struct MailFolder {
 }
 
 impl MailFolder {
-    /// Makes the folder if it is not there, for its owner only: mails carry tokens.
+    /// Makes the folder if it is not there, for its owner only, and refuses one that others can look into: mails carry tokens.
     pub(crate) fn open(folder: PathBuf, from: Mailbox) -> io::Result<Self> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&folder)?;
+        secrets::refuse_if_others_can_read(&std::fs::metadata(&folder)?)?;
         Ok(Self { folder, from })
     }
 

@@ -86,7 +86,8 @@ fn main() -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), BoxError> {
     start_logs(&settings);
-    let database = Database::open(&settings.database, complain).await?;
+    let database =
+        Database::open(&settings.database, settings.database_connections, complain).await?;
     database.migrate().await?;
 
     let listener = TcpListener::bind((settings.host, settings.port))
@@ -115,7 +116,6 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         .access_token_lifetime(settings.access_token_lifetime)
         .enumeration_protection(settings.enumeration_protection)
         .hashing(settings.hashing)
-        .issuer(&settings.service_name)
         .service_name(&settings.service_name)
         .unverified_account_lifetime(settings.unverified_account_lifetime);
     if let Some(folder) = &mails {

@@ -41,7 +41,7 @@ pub(crate) async fn run(
     what: &Migrate,
     url: &DatabaseUrl,
 ) -> Result<bool, Box<dyn StdError + Send + Sync>> {
-    let database = Database::open(url, crate::complain).await?;
+    let database = Database::open(url, 2, crate::complain).await?;
     let newest = database.known_steps().last().map_or(0, |step| step.version);
     let done = match what {
         Migrate::Up { to: None } => {

@@ -1,7 +1,7 @@
 //! Secrets of a development service: drawn once, kept beside the database, readable by their owner only.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read, Write},
     path::Path,
 };
@@ -33,7 +33,7 @@ pub(crate) fn read_or_generate(path: &Path) -> io::Result<Generated> {
         Err(error) => return Err(error),
     }
     let mut file = File::open(path)?;
-    refuse_if_others_can_read(&file)?;
+    refuse_if_others_can_read(&file.metadata()?)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     let value = |name: &str| {
@@ -64,16 +64,18 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(unix)]
-fn refuse_if_others_can_read(file: &File) -> io::Result<()> {
+pub(crate) fn refuse_if_others_can_read(about: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    if file.metadata()?.permissions().mode() & 0o077 != 0 {
-        return Err(io::Error::other("can be read by others; `chmod 600` it"));
+    if about.permissions().mode() & 0o077 != 0 {
+        return Err(io::Error::other(
+            "can be read by others; `chmod go= …` mends it",
+        ));
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn refuse_if_others_can_read(_: &File) -> io::Result<()> {
+pub(crate) fn refuse_if_others_can_read(_: &Metadata) -> io::Result<()> {
     Ok(())
 }
 

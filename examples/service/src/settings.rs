@@ -23,6 +23,8 @@ use crate::{database::DatabaseUrl, secrets};
 pub(crate) struct Settings {
     pub(crate) access_token_lifetime: Duration,
     pub(crate) database: DatabaseUrl,
+    /// Of Postgres.
+    pub(crate) database_connections: u32,
     pub(crate) enumeration_protection: bool,
     pub(crate) environment: Environment,
     /// `None`: the service's own address.
@@ -78,20 +80,31 @@ impl FromStr for Environment {
 
 /// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
 const NOT_OBEYED: &[&str] = &[
+    "ALLOWED_REDIRECTS",
     "CATALOG_FILE",
     "CORS_ALLOWED_ORIGINS",
     "ENABLE_LOGSTASH",
     "GOOGLE_CLIENT_ID",
     "GOOGLE_CLIENT_SECRET",
+    "GOOGLE_ISSUER",
+    "GOOGLE_REDIRECT_URI",
+    "LOG_RETENTION",
     "MAIL_CA_FILE",
     "MAIL_PASSWORD",
+    "MAIL_PORT",
     "MAIL_SERVER",
+    "MAIL_SSL_TLS",
+    "MAIL_STARTTLS",
+    "MAIL_TEST_TO",
     "MAIL_USERNAME",
     "RATE_LIMIT_AUTH_PER_MINUTE",
     "RATE_LIMIT_DEFAULT_PER_MINUTE",
     "REDIS_URL",
+    "STRIPE_API_BASE",
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
+    "SYSLOG_HOST",
+    "SYSLOG_PORT",
     "TRUSTED_PROXIES",
 ];
 
@@ -121,6 +134,7 @@ impl Settings {
             DatabaseUrl::SqliteFile("auth-service.db".into()),
             str::parse,
         );
+        reader.refuse_open_transport(&database, production);
         let generated = match database.secrets_file() {
             Some(file) if environment == Environment::Development => reader.generated(&file),
             _ => secrets::Generated::default(),
@@ -151,6 +165,12 @@ impl Settings {
                     .ok_or("must be a number of minutes from 1 to 1440")
             }),
             database,
+            database_connections: reader.or("DB_MAX_CONNECTIONS", 10, |text| {
+                text.parse()
+                    .ok()
+                    .filter(|n| (1..=1000).contains(n))
+                    .ok_or("must be a number from 1 to 1000")
+            }),
             enumeration_protection: reader.or("ENUMERATION_PROTECTION", false, flag),
             environment,
             frontend: reader.frontend(production),
@@ -189,8 +209,8 @@ impl Settings {
                         .map_err(|_| "must be a duration such as `7 days` or `36h`")?;
                     Duration::try_from(ttl)
                         .ok()
-                        .filter(|ttl| *ttl >= Duration::HOUR)
-                        .ok_or("must be one hour or more")
+                        .filter(|ttl| (Duration::HOUR..Duration::days(3650)).contains(ttl))
+                        .ok_or("must be from one hour to ten years")
                 },
             ),
             notes: reader.not_obeyed(production),
@@ -205,13 +225,16 @@ impl Settings {
 struct Reader {
     values: HashMap<String, String>,
     faults: Vec<String>,
+    /// Names whose values are not UTF-8.
+    unreadable: Vec<String>,
 }
 
 impl Reader {
     #[allow(clippy::disallowed_methods)] // the one place that asks the environment
     fn from_environment() -> Result<Self, Vec<String>> {
         let mut values = HashMap::new();
-        match dotenvy::dotenv_iter() {
+        // Of this folder only: one that somebody else can write to must not be searched for.
+        match dotenvy::from_path_iter(".env") {
             Ok(entries) => {
                 for entry in entries {
                     let (name, value) =
@@ -222,13 +245,22 @@ impl Reader {
             Err(dotenvy::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => return Err(vec![".env: cannot be read".to_owned()]),
         }
-        values.extend(std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        }));
-        Ok(Self {
+        let mut reader = Self {
             values,
             faults: Vec::new(),
-        })
+            unreadable: Vec::new(),
+        };
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => drop(reader.values.insert(name, value)),
+                // The system has many variables; only ours are ours to judge.
+                Err(_) => reader.unreadable.push(name),
+            }
+        }
+        Ok(reader)
     }
 
     /// Never with the value: it may be a secret.
@@ -238,6 +270,9 @@ impl Reader {
 
     /// The value of a name or of the file that `NAME_FILE` names; empty is unset.
     fn get(&mut self, name: &str) -> Option<String> {
+        if self.unreadable.iter().any(|unreadable| unreadable == name) {
+            self.fault(name, "is not valid UTF-8");
+        }
         let set = |values: &HashMap<String, String>, name: &str| {
             values.get(name).filter(|value| !value.is_empty()).cloned()
         };
@@ -289,6 +324,20 @@ impl Reader {
             self.faults.push(format!("{}: {error}", path.display()));
             secrets::Generated::default()
         })
+    }
+
+    fn refuse_open_transport(&mut self, database: &DatabaseUrl, production: bool) {
+        let DatabaseUrl::Postgres(url) = database else {
+            return;
+        };
+        match auth_store_postgres::is_private(url.expose()) {
+            Ok(false) if production => self.fault(
+                "DATABASE_URL",
+                "must have ?sslmode=verify-full in production, unless the server is on this machine",
+            ),
+            Ok(_) => {}
+            Err(error) => self.fault("DATABASE_URL", crate::chain(&error)),
+        }
     }
 
     fn signing_keys(
@@ -445,6 +494,7 @@ mod tests {
         let mut reader = Reader {
             values,
             faults: Vec::new(),
+            unreadable: Vec::new(),
         };
         let settings = Settings::parse(&mut reader);
         if reader.faults.is_empty() {
@@ -496,6 +546,8 @@ mod tests {
             ("BCRYPT_COST", "9"),
             ("INTERNAL_API_KEY", "changemechangemechangemechangeme"),
             ("MAIL_SERVER", "smtp.test.org"),
+            ("DATABASE_URL", "postgres://db.test.org/app"),
+            ("UNVERIFIED_ACCOUNT_TTL", "100000 years"),
         ] {
             let values: Vec<_> = good
                 .into_iter()

@@ -3,7 +3,7 @@ use auth_tests::{App, PASSWORD, Person, StoreKind, at_once};
 use serde_json::{Value, json};
 
 auth_tests::on_each_store! {
-    a_changed_password_leaves_this_session_alone
+    a_changed_password_leaves_this_session_alone_under_another_id
     a_wrong_current_password_changes_nothing
     a_weak_new_password_changes_nothing
     outstanding_mailed_tokens_die_with_the_password
@@ -29,7 +29,7 @@ fn refresh(app: &App, token: &str) -> auth_tests::Call {
     app.post("/auth/refresh", json!({"refresh_token": token}))
 }
 
-async fn a_changed_password_leaves_this_session_alone(store: StoreKind) {
+async fn a_changed_password_leaves_this_session_alone_under_another_id(store: StoreKind) {
     let app = App::on(store).await;
     let ada = app.verified("ada").await;
     let (phone, eve) = (app.logged_in(&ada).await, app.verified("eve").await);
@@ -40,7 +40,15 @@ async fn a_changed_password_leaves_this_session_alone(store: StoreKind) {
     assert_eq!(json["expires_in"], 3600);
     assert_ne!(json["user"]["updated_at"], json["user"]["created_at"]);
     let next = Person::of(json, NEW);
-    assert_eq!(next.session(), ada.session());
+    // It is the same session under another id: who copied the access token of before has nothing.
+    assert_ne!(next.session(), ada.session());
+    app.get("/auth/me")
+        .by(&ada)
+        .await
+        .refused(401, "invalid_token");
+    let body = json!({"token": ada.access_token});
+    let traded = app.post("/auth/refresh", body).await;
+    traded.refused(401, "invalid_token");
 
     let me = app.get("/auth/me").by(&next).await;
     assert_eq!(me.ok(200)["updated_at"], json["user"]["updated_at"]);

@@ -159,10 +159,8 @@ async fn a_deletion_that_races_a_password_change_is_not_made(store: StoreKind) {
     let deleting = tokio::spawn(async move { call.await });
     hold.reached().await;
     let body = json!({"current_password": PASSWORD, "new_password": "another long passphrase"});
-    app.put("/auth/users/change-password", body)
-        .by(&ada)
-        .await
-        .ok(200);
+    let changed = app.put("/auth/users/change-password", body).by(&ada).await;
+    let ada = Person::of(changed.ok(200), "another long passphrase");
     hold.release();
     deleting.await.unwrap().refused(401, "invalid_token");
     app.get("/auth/me").by(&ada).await.ok(200);
@@ -273,8 +271,7 @@ async fn accounts_that_were_never_verified_are_swept_after_a_week(store: StoreKi
     app.deliver().await;
     for (days, found) in [(6, true), (2, false)] {
         app.clock.advance(Duration::days(days));
-        // Sweeps once, and ends when there is nothing to send.
-        app.auth.run_workers(std::future::ready(())).await;
+        app.auth.sweep().await.unwrap();
         let eve = app.store.account(&AccountKey::Id(eve.id)).await.unwrap();
         assert_eq!(eve.is_some(), found);
     }

@@ -406,14 +406,20 @@ async fn with_enumeration_protection_every_registration_looks_the_same(store: St
     seen.dedup();
     assert_eq!(seen.len(), 1, "{seen:?}");
 
-    // No session is open: not before, and one by the login.
-    let login = json!({"username": "ada", "password": PASSWORD});
-    let answer = app.post("/auth/login", login).await;
-    let ada = Person::of(answer.ok(200), PASSWORD);
+    // A login must not tell what the registration hid: the first of these made an account and the second did not.
+    for username in ["ada", "new"] {
+        let login = json!({"username": username, "password": PASSWORD});
+        let answer = app.post("/auth/login", login).await;
+        answer.refused(401, "invalid_credentials");
+    }
     let mails = app.mails_to("ada@example.org").await;
     assert_eq!(mails[0].template, "welcome");
     let body = json!({"token": mails[0].token()});
     app.post("/auth/verify-email", body).await.ok(200);
+    let login = json!({"username": "ada", "password": PASSWORD});
+    let answer = app.post("/auth/login", login).await;
+    let ada = Person::of(answer.ok(200), PASSWORD);
+    // No session was open before this login.
     let sessions = app.get("/auth/sessions").by(&ada).await;
     assert_eq!(sessions.ok(200)["sessions"].as_array().unwrap().len(), 1);
     // What breaks the rules is still told: it says nothing of others.

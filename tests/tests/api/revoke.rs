@@ -5,6 +5,8 @@ use serde_json::json;
 auth_tests::on_each_store! {
     whoever_holds_a_token_ends_its_session
     a_token_of_any_age_ends_its_session
+    an_expired_access_token_still_ends_its_session
+    a_form_is_taken_as_oauth2_clients_send_it
     what_opens_nothing_is_answered_the_same
     a_forged_token_ends_nothing
     a_failed_revocation_is_not_called_a_success
@@ -54,6 +56,28 @@ async fn a_token_of_any_age_ends_its_session(store: StoreKind) {
     let body = json!({"refresh_token": second.refresh_token});
     let refreshed = app.post("/auth/refresh", body).await;
     refreshed.refused(401, "invalid_token");
+}
+
+/// Its holder wants the session gone, and so it goes.
+async fn an_expired_access_token_still_ends_its_session(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.verified("ada").await;
+    app.clock.advance(Duration::hours(2));
+    let me = app.get("/auth/me").by(&ada).await;
+    me.refused(401, "token_expired");
+    revoke(&app, &ada.access_token).await.ok(200);
+    let body = json!({"refresh_token": ada.refresh_token});
+    let refreshed = app.post("/auth/refresh", body).await;
+    refreshed.refused(401, "invalid_token");
+}
+
+/// RFC 7009 §2.1.
+async fn a_form_is_taken_as_oauth2_clients_send_it(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.verified("ada").await;
+    let form = format!("token={}&token_type_hint=refresh_token", ada.refresh_token);
+    app.call("POST", "/auth/revoke").form(form).await.ok(200);
+    is_over(&app, &ada).await;
 }
 
 async fn what_opens_nothing_is_answered_the_same(store: StoreKind) {
