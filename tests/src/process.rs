@@ -43,7 +43,7 @@ use tokio::{
 use crate::{Client, Mail, PASSWORD, Person, email_of, mailbox::template_of};
 
 /// For what takes a moment on an idle machine. A busy one gets there, too; what never happens fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at what nobody tells us about.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
