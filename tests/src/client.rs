@@ -1,4 +1,6 @@
-use std::{collections::BTreeSet, convert::Infallible, fmt, net::SocketAddr, pin::Pin};
+use std::{
+    collections::BTreeSet, convert::Infallible, fmt, net::SocketAddr, pin::Pin, time::Duration,
+};
 
 use auth_tower::{AuthBody, BoxError, PeerAddr};
 use bytes::Bytes;
@@ -9,6 +11,9 @@ use serde_json::Value;
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{API_KEY, Person};
+
+/// A request that is not answered by then has failed; the test runner would wait for ever.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Sends requests into a service, without a network.
 #[derive(Clone)]
@@ -157,9 +162,14 @@ impl Call {
     async fn send(self) -> Answer {
         let what = format!("{} {}", self.request.method(), self.request.uri());
         let is_head = self.request.method() == Method::HEAD;
-        let Ok(response) = self.client.service.oneshot(self.request).await;
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        let answer = async {
+            let Ok(response) = self.client.service.oneshot(self.request).await;
+            let (parts, body) = response.into_parts();
+            (parts, body.collect().await.unwrap().to_bytes())
+        };
+        let Ok((parts, bytes)) = tokio::time::timeout(PATIENCE, answer).await else {
+            panic!("no answer: {what}");
+        };
         Answer {
             what,
             is_head,
@@ -187,7 +197,7 @@ impl IntoFuture for Call {
 }
 
 /// What came back.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Answer {
     what: String,
     is_head: bool,
@@ -199,6 +209,13 @@ pub struct Answer {
     pub bytes: Bytes,
     /// The body as JSON; `null` when it is none.
     pub json: Value,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, status, .. } = self;
+        write!(f, "{what}: {status} {} {:?}", self.text(), self.headers)
+    }
 }
 
 impl Answer {

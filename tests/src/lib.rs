@@ -29,6 +29,7 @@ pub mod forge;
 mod mailbox;
 mod person;
 pub mod process;
+mod routes;
 mod store;
 
 pub use app::{API_KEY, App, OTHER_API_KEY, SECRET, signing_keys};
@@ -36,6 +37,7 @@ pub use client::{Answer, Call, Client, at_once};
 pub use clock::MovableClock;
 pub use mailbox::{Mail, Mailbox};
 pub use person::{PASSWORD, Person, email_of};
+pub use routes::{path_of, takes_json};
 pub use store::{Fault, Hold, StoreKind, TestStore};
 
 /// Makes a `#[tokio::test]` of each behaviour over each kind of store; a behaviour is an async function that takes the [`StoreKind`].

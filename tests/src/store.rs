@@ -125,8 +125,13 @@ pub struct Hold {
 
 impl Hold {
     /// Waits until the call has come.
+    ///
+    /// # Panics
+    /// When it does not come.
     pub async fn reached(&self) {
-        self.reached.acquire().await.unwrap().forget();
+        let patience = std::time::Duration::from_secs(20);
+        let reached = tokio::time::timeout(patience, self.reached.acquire()).await;
+        reached.expect("no call came").unwrap().forget();
     }
 
     /// Lets the call go on.

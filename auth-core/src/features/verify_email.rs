@@ -55,6 +55,8 @@ impl Auth {
             )
             .await;
         match redeemed {
+            // Disabling kills unused tokens; a used one must not tell more than they do.
+            Ok(Redeemed::Already(user)) if user.is_disabled => Err(Error::InvalidToken),
             Ok(Redeemed::Already(user)) => Ok(Verified {
                 status: VerifiedStatus::AlreadyVerified,
                 user: *user,

@@ -2,14 +2,18 @@ use std::time::{Duration, Instant};
 
 use auth_core::{
     Hashing,
-    ports::{OsRandom, UserStore},
-    types::{AccountKey, Client, Email, NewAccount, PasswordHash, Record, User, UserId, Username},
+    ports::{AuditLog, Clock, OsRandom, SessionStore, UserStore},
+    types::{
+        AccountKey, AuditEvent, Client, Email, NewAccount, PasswordHash, Record, User, UserId,
+        Username,
+    },
 };
 use auth_tests::{App, PASSWORD, Person, StoreKind, at_once};
 use serde_json::json;
 
 auth_tests::on_each_store! {
     a_login_opens_another_session
+    logins_are_recorded_with_where_they_came_from
     a_name_is_a_username_or_an_address_in_any_case
     password_forms_log_in_too
     what_a_form_may_say_beside
@@ -47,6 +51,36 @@ async fn a_login_opens_another_session(store: StoreKind) {
     }
     let log = app.audit(ada.id).await;
     assert_eq!(log, ["registered", "email_verified", "login_succeeded"]);
+}
+
+async fn logins_are_recorded_with_where_they_came_from(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.registered("ada").await;
+    for (password, ip) in [(PASSWORD, "192.0.2.7"), ("wrong password", "2001:db8::7")] {
+        let answer = app
+            .post(
+                "/auth/login",
+                json!({"username": "ada", "password": password}),
+            )
+            .from(ip)
+            .header("user-agent", "Browser/1.0")
+            .header("x-request-id", "one-login")
+            .await;
+        let entries = app.store.audit_entries(ada.id, 1).await.unwrap();
+        let entry = &entries[0];
+        if password == PASSWORD {
+            let here = Person::of(answer.ok(200), PASSWORD);
+            assert_eq!(entry.event, AuditEvent::LoginSucceeded);
+            assert_eq!(entry.session_id, Some(here.session()));
+        } else {
+            answer.refused(401, "invalid_credentials");
+            assert_eq!(entry.event, AuditEvent::LoginFailed);
+            assert_eq!(entry.session_id, None);
+        }
+        assert_eq!(entry.ip, Some(ip.parse().unwrap()));
+        assert_eq!(entry.user_agent.as_deref(), Some("Browser/1.0"));
+        assert_eq!(entry.request_id.as_deref(), Some("one-login"));
+    }
 }
 
 async fn a_name_is_a_username_or_an_address_in_any_case(store: StoreKind) {
@@ -142,7 +176,7 @@ async fn nobody_learns_why_a_login_failed(store: StoreKind) {
     let off = app.verified("off").await;
     let client = Client::default();
     app.auth.set_disabled(off.id, true, &client).await.unwrap();
-    account(&app, "bare", None).await;
+    imported(&app, "bare", None).await;
 
     let long = "x".repeat(5000);
     let mut seen = Vec::new();
@@ -178,9 +212,9 @@ async fn nobody_learns_why_a_login_failed(store: StoreKind) {
     seen.dedup();
     assert_eq!(seen.len(), 1, "{seen:?}");
 
-    let log = app.audit(ada.id).await;
-    let failed = log.iter().filter(|event| **event == "login_failed").count();
-    assert_eq!(failed, 5, "{log:?}");
+    let events = app.audit(ada.id).await;
+    let failed = events.iter().filter(|event| **event == "login_failed");
+    assert_eq!(failed.count(), 5, "{events:?}");
     assert_eq!(app.audit(off.id).await.last(), Some(&"login_failed"));
 }
 
@@ -242,8 +276,7 @@ async fn a_password_is_the_same_in_each_normal_form(store: StoreKind) {
 }
 
 /// An account as an import would write it.
-async fn account(app: &App, name: &str, hash: Option<&str>) -> UserId {
-    use auth_core::ports::Clock;
+async fn imported(app: &App, name: &str, hash: Option<&str>) -> UserId {
     let now = app.clock.now();
     let user = User {
         id: UserId::generate(now, &OsRandom),
@@ -279,8 +312,8 @@ async fn stored_hash(app: &App, id: UserId) -> String {
 async fn an_imported_hash_verifies_and_is_replaced(store: StoreKind) {
     let app = App::with(store, |auth| auth.hashing(Hashing::bcrypt(6).unwrap())).await;
     // A vector of the Openwall project; the password breaks today's rules.
-    let imported = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-    let id = account(&app, "ada", Some(imported)).await;
+    let hash = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let id = imported(&app, "ada", Some(hash)).await;
     let login = |password: &str| {
         app.post(
             "/auth/login",
@@ -291,7 +324,7 @@ async fn an_imported_hash_verifies_and_is_replaced(store: StoreKind) {
     login("U*U*").await.refused(401, "invalid_credentials");
     assert_eq!(
         stored_hash(&app, id).await,
-        imported,
+        hash,
         "replaced by a wrong password"
     );
     let answer = login("U*U").await;
@@ -309,8 +342,8 @@ async fn an_imported_hash_verifies_and_is_replaced(store: StoreKind) {
 async fn an_imported_hash_of_72_bytes_verifies(store: StoreKind) {
     let app = App::on(store).await;
     // Another one of their vectors: 72 bytes, of which the last one counts.
-    let imported = "$2a$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui";
-    account(&app, "ada", Some(imported)).await;
+    let hash = "$2a$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui";
+    imported(&app, "ada", Some(hash)).await;
     let password = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     assert_eq!(password.len(), 72);
     let login = |password: &str| {
@@ -342,7 +375,7 @@ async fn a_damaged_hash_opens_nothing_and_tells_nothing(store: StoreKind) {
     .enumerate()
     {
         let name = format!("user{index}");
-        account(&app, &name, Some(hash)).await;
+        imported(&app, &name, Some(hash)).await;
         for password in ["", "plain text", "U*U"] {
             let body = json!({"username": name, "password": password});
             let answer = app.post("/auth/login", body).await;
@@ -365,9 +398,7 @@ async fn race<W: Future<Output = ()>>(app: &App, ada: &Person, meanwhile: W) {
     meanwhile.await;
     hold.release();
     login.await.unwrap().refused(401, "invalid_credentials");
-    let now = auth_core::ports::Clock::now(&app.clock);
-    let sessions = auth_core::ports::SessionStore::sessions(&app.store, ada.id, now).await;
-    let sessions = sessions.unwrap();
+    let sessions = app.store.sessions(ada.id, app.clock.now()).await.unwrap();
     assert!(sessions.iter().all(|session| session.id == ada.session()));
 }
 
@@ -422,7 +453,7 @@ async fn a_failed_login_takes_its_time_whoever_it_is() {
     let hashing = Hashing::bcrypt(8).unwrap();
     let app = App::with(StoreKind::Memory, |auth| auth.hashing(hashing)).await;
     app.registered("ada").await;
-    account(&app, "bare", None).await;
+    imported(&app, "bare", None).await;
     let mut times: [Vec<Duration>; 3] = Default::default();
     for _ in 0..25 {
         for (times, name) in times.iter_mut().zip(["ada", "bare", "nobody"]) {

@@ -1,5 +1,24 @@
 //! The HTTP contract over every kind of store, a module a feature, named as in `auth_core`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // test code: what cannot go on has failed
 
+mod access_matrix;
+mod admin;
+mod change_email;
+mod change_password;
+mod delete_account;
+mod failures;
+mod health;
 mod login;
+mod logout;
+mod lookup_user;
+mod malformed;
+mod me;
+mod mounting;
+mod refresh;
 mod register;
+mod resend_verification;
+mod reset_password;
+mod revoke;
+mod secrets;
+mod sessions;
+mod verify_email;

@@ -148,8 +148,15 @@ async fn a_taken_address_is_refused_in_any_case(store: StoreKind) {
     }
     assert_eq!(app.state_of(&ada).await, before);
     assert_eq!(app.templates_to("ada@example.org").await, ["welcome"]);
-    let body = registration("other", "other@example.org", PASSWORD);
+    let body = registration("other", "jörg@example.org", PASSWORD);
     app.post("/auth/register", body).await.ok(201);
+    // Letters beyond ASCII, and written as two code points.
+    for email in ["JÖRG@example.org", "Jo\u{308}rg@example.org"] {
+        let body = registration("third", email, PASSWORD);
+        let answer = app.post("/auth/register", body).await;
+        answer.refused(409, "user_exists");
+        assert_eq!(answer.faults(), [("email", "taken")]);
+    }
 }
 
 async fn an_address_that_is_only_pending_elsewhere_is_free(store: StoreKind) {
