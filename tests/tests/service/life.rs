@@ -89,6 +89,7 @@ fn says(page: &Page, status: u16, message: &str) {
 const USED_OR_INVALID: &str = "This link was used before or is not valid. Ask for a new one.";
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines)] // a life is long
 async fn an_account_from_registration_to_deletion() {
     let service = Service::start().await;
     let home = service.home().clone();

@@ -19,10 +19,10 @@ impl Page {
             None => link,
         };
         let (client, call) = (client.clone(), client.get(path));
-        async move { Self::of(client, call.await) }
+        async move { Self::of(client, &call.await) }
     }
 
-    fn of(client: Client, answer: Answer) -> Self {
+    fn of(client: Client, answer: &Answer) -> Self {
         for (header, value) in [
             ("content-type", "text/html; charset=utf-8"),
             (
@@ -114,13 +114,9 @@ impl Form {
 
     /// Presses the button.
     pub(crate) async fn submit(&self) -> Page {
-        let fields = self.fields.iter().map(|(name, value)| {
-            let value: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            format!("{name}={value}")
-        });
-        let body = fields.collect::<Vec<_>>().join("&");
+        let body = serde_urlencoded::to_string(&self.fields).unwrap();
         let answer = self.client.call("POST", &self.action).form(body).await;
-        Page::of(self.client.clone(), answer)
+        Page::of(self.client.clone(), &answer)
     }
 }
 
