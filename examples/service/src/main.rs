@@ -248,7 +248,6 @@ fn start_logs(settings: &Settings) {
     let logs = fmt()
         .with_ansi(io::stderr().is_terminal())
         .with_env_filter(settings.log_filter.clone())
-        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     if settings.json_logs {
         logs.json().init();
