@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use auth_tests::{API_KEY, App, Client, PASSWORD, email_of};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -437,7 +439,10 @@ async fn raw(address: SocketAddr, request: &str, hangs_up: bool) -> String {
     }
     let mut answer = Vec::new();
     // The other end may close with bytes of ours unread, which is a reset.
-    let _ = socket.read_to_end(&mut answer).await;
+    let reading = socket.read_to_end(&mut answer);
+    let _ = timeout(Duration::from_secs(20), reading)
+        .await
+        .expect("no end");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
