@@ -43,9 +43,9 @@ async fn register_at_once(service: &Service, count: usize) -> Vec<TcpStream> {
 async fn requests_that_were_accepted_are_answered() {
     for signal in [Signal::TERM, Signal::INT] {
         let home = Home::new();
-        let service = home.service().set("BCRYPT_COST", "10").start().await;
+        let service = home.service().set("BCRYPT_COST", "8").start().await;
         let mut streams = register_at_once(&service, 8).await;
-        let half = connect(&service).await;
+        let silent = connect(&service).await;
         let started = Instant::now();
         service.signal(signal);
         service.logged("asked to stop").await;
@@ -57,7 +57,7 @@ async fn requests_that_were_accepted_are_answered() {
         let ended = service.end().await;
         assert!(ended.status.success(), "{ended:?}");
         assert!(started.elapsed() < DRAIN, "{:?}", started.elapsed());
-        drop(half);
+        drop(silent);
         let accounts: i64 = sqlx::query_scalar("select count(*) from auth_users")
             .fetch_one(&mut home.database().await)
             .await
