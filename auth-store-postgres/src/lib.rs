@@ -18,8 +18,8 @@
 //! 5. Inside a transaction of the host, [`PgScope`] does the same work, and the host decides whether it happened.
 //!
 //! # Deployment
-//! `PostgreSQL` 13 or newer, at the default isolation (read committed). Behind `PgBouncer`: session pooling, or transaction pooling with 1.21 or newer,
-//! which keeps prepared statements (`max_prepared_statements`); migrations need no session of their own.
+//! `PostgreSQL` 13 or newer; tests run on 15. Behind `PgBouncer`: session pooling, for which no parameter needs to be ignored. Transaction pooling takes
+//! 1.21 or newer with `max_prepared_statements`, and time limits set for the role (a session's would be anybody's); that is not tested here.
 //!
 //! # Security
 //! `sslmode` in the URL decides about TLS: `disable`, `allow`, `prefer` (the default, which silently goes on without it), `require`, `verify-ca`, and
