@@ -131,7 +131,8 @@ async fn a_session_that_opens_just_now_ends_with_the_password_that_opened_it() {
         .await;
     assert!(changed.unwrap());
     assert!(!is_live(&two.store, &login, at(2)).await);
-    assert!(is_live(&two.store, &keep, at(2)).await);
+    let left = two.store.sessions(two.ada.id, at(2)).await.unwrap();
+    assert_eq!(left.len(), 1, "the kept one, under another id");
 }
 
 #[tokio::test(flavor = "multi_thread")]
