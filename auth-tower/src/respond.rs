@@ -226,12 +226,13 @@ pub(crate) fn log_failure(error: &Error, request_id: Option<&str>) {
         let _ = write!(chain, ": {cause}");
         source = cause.source();
     }
-    tracing::error!(
-        request_id,
-        code = error.code(),
-        error = chain,
-        "a request failed"
-    );
+    let code = error.code();
+    // A full queue is a state that passes, under an attack many times a second.
+    if matches!(error, Error::Overloaded) {
+        tracing::warn!(request_id, code, error = chain, "a request was refused");
+    } else {
+        tracing::error!(request_id, code, error = chain, "a request failed");
+    }
 }
 
 fn core_sheet(error: &Error) -> (StatusCode, &'static str) {

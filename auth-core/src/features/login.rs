@@ -66,6 +66,8 @@ impl Auth {
             .open_session(session.clone(), account.version, rehash, record)
             .await?
         {
+            let record = self.record(AuditEvent::LoginFailed, user_id, None, client, now);
+            self.store.append(record).await?;
             return Err(Error::InvalidCredentials);
         }
         self.tokens(account.user, &session.session, Some(refresh), now)

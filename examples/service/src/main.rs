@@ -14,6 +14,7 @@ use std::{
     io::{self, IsTerminal},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
+    time::Duration,
 };
 
 use auth_core::Links;
@@ -21,11 +22,14 @@ use auth_tower::{AuthRouter, ClientIp};
 use axum::{body::Body, http::Request};
 use clap::{Parser, Subcommand};
 use settings::{Environment, Settings};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tower::ServiceExt;
 use tracing_subscriber::fmt;
 
 use crate::{database::Database, mail_folder::MailFolder, migrate::Migrate, pages::Pages};
+
+/// How long a stop waits for the mails in hand.
+const LAST_MAIL: Duration = Duration::from_secs(10);
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -149,7 +153,10 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     });
     let in_time = server::serve(listener, app, asked_to_stop).await;
     drop(stop);
-    workers.await?;
+    // A mail that is being handed over may take half a minute; it is claimed again after the next start.
+    if let Ok(worked) = timeout(LAST_MAIL, workers).await {
+        worked?;
+    }
     database.close().await;
     if in_time {
         Ok(())

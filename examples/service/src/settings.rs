@@ -136,7 +136,10 @@ impl Settings {
         );
         reader.refuse_open_transport(&database, production);
         let generated = match database.secrets_file() {
-            Some(file) if environment == Environment::Development => reader.generated(&file),
+            // Not for a guess: with a wrong ENVIRONMENT this would be one.
+            Some(file) if environment == Environment::Development && reader.faults.is_empty() => {
+                reader.generated(&file)
+            }
             _ => secrets::Generated::default(),
         };
 

@@ -98,8 +98,18 @@ fn is_local(peer: &PeerAddr, headers: &HeaderMap) -> bool {
         let name = host.host().trim_matches(['[', ']']);
         name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     });
-    peer.0.ip().to_canonical().is_loopback() && local_name
+    // What a proxy passes on comes from this machine, and from anywhere.
+    let direct = !PROXY_HEADERS.iter().any(|name| headers.contains_key(*name));
+    peer.0.ip().to_canonical().is_loopback() && local_name && direct
 }
+
+const PROXY_HEADERS: [&str; 5] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-real-ip",
+];
 
 #[cfg(test)]
 mod tests {
@@ -119,9 +129,12 @@ mod tests {
         assert!(local("[::ffff:127.0.0.1]:1", "127.0.0.1"));
         assert!(!local("192.0.2.1:1", "localhost:8080"));
         assert!(!local("127.0.0.1:1", "rebound.test:8080"));
-        assert!(!is_local(
-            &PeerAddr("127.0.0.1:1".parse().unwrap()),
-            &HeaderMap::new()
-        ));
+        let here = PeerAddr("127.0.0.1:1".parse().unwrap());
+        assert!(!is_local(&here, &HeaderMap::new()));
+        let mut forwarded =
+            HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost"))]);
+        assert!(is_local(&here, &forwarded));
+        forwarded.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+        assert!(!is_local(&here, &forwarded));
     }
 }
