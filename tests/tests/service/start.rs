@@ -125,7 +125,7 @@ async fn generated_secrets_outlive_a_restart() {
     let ended = home.service().run().await;
     let lines = [
         "auth-service cannot start; 1 setting(s) to mend:",
-        "  auth-service.secrets: can be read by others; `chmod 600` it",
+        "  auth-service.secrets: can be read by others; `chmod go= …` mends it",
     ];
     refused(&ended, &lines);
 }
@@ -153,7 +153,7 @@ async fn every_fault_of_the_settings_is_told_at_once() {
     let lines = [
         "auth-service cannot start; 14 setting(s) to mend:",
         "  DEBUG: must be true or false",
-        "  DATABASE_URL: must be sqlite:PATH or sqlite::memory:",
+        "  DATABASE_URL: must be sqlite:PATH, sqlite::memory: or postgres://…",
         "  ALGORITHM: the algorithm is not one of HS256, HS384, HS512",
         "  SECRET_KEY: must be set outside of development; `openssl rand -base64 48` makes one",
         "  INTERNAL_API_KEYS: must be name:key,name:key",
@@ -165,7 +165,7 @@ async fn every_fault_of_the_settings_is_told_at_once() {
         "  MAIL_FROM: must be an e-mail address",
         "  PORT: must be a number from 0 to 65535",
         "  SERVICE_NAME_FILE: the file cannot be read (entity not found)",
-        "  UNVERIFIED_ACCOUNT_TTL: must be one hour or more",
+        "  UNVERIFIED_ACCOUNT_TTL: must be from one hour to ten years",
     ];
     refused(&ended, &lines);
 
@@ -269,7 +269,8 @@ async fn a_setting_may_come_from_a_file_and_from_dot_env() {
     assert!(!home.path().join("auth-service.secrets").exists());
     let ada = service.registered("ada").await;
     let claims = auth_tests::forge::claims(&ada.access_token);
-    assert_eq!(claims["iss"], "From a file");
+    // A name to show: the issuer of tokens does not change with it.
+    assert_eq!(claims["iss"], "auth-tower");
     assert!(SessionId::parse(claims["sid"].as_str().unwrap()).is_ok());
     let path = format!("/auth/users/{}/email", ada.id);
     let call = service.get(&path);
