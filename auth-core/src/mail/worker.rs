@@ -3,11 +3,11 @@ use std::{pin::pin, time::Duration as StdDuration};
 use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Post;
 use crate::{
     auth::Auth,
     error::Error,
     ports::{ClaimedMail, MailerError, StoreError, Swept},
+    types::QueuedMail,
 };
 
 /// Mails that one worker holds at once.
@@ -52,20 +52,14 @@ impl Auth {
                     }
                 }
             }
-            // A task of its own: a mailer that panics must not end the worker.
-            let auth = self.clone();
-            idle = match tokio::spawn(async move { auth.send_due_mails().await }).await {
-                Ok(Ok(0)) => POLL,
-                Ok(Ok(_)) => StdDuration::ZERO,
-                Ok(Err(error)) => {
+            idle = match self.send_due_mails().await {
+                Ok(0) => POLL,
+                Ok(_) => StdDuration::ZERO,
+                Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         "the outbox cannot be read"
                     );
-                    PAUSE
-                }
-                Err(_) => {
-                    tracing::error!("sending a mail panicked");
                     PAUSE
                 }
             };
@@ -77,13 +71,13 @@ impl Auth {
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Internal`] when the outbox fails. A mail that fails is counted in the outbox, not here.
     pub async fn send_due_mails(&self) -> Result<usize, Error> {
-        let Some(post) = &self.shared.post else {
+        if !self.has_mailer() {
             return Ok(0);
-        };
+        }
         let now = self.now();
         let claimed = self.store.claim_mails(now, now + LEASE, BATCH).await?;
         for claim in &claimed {
-            if let Err(error) = self.try_mail(post, claim).await {
+            if let Err(error) = self.try_mail(claim).await {
                 // It is claimed again when the lease is over; the others need not wait for that.
                 tracing::error!(error = &error as &dyn std::error::Error, mail = %claim.mail.id, "what became of a mail was not kept");
             }
@@ -91,18 +85,22 @@ impl Auth {
         Ok(claimed.len())
     }
 
-    async fn try_mail(&self, post: &Post, claim: &ClaimedMail) -> Result<(), StoreError> {
+    async fn try_mail(&self, claim: &ClaimedMail) -> Result<(), StoreError> {
         let ClaimedMail {
             mail,
             attempts,
             lease,
         } = claim;
-        let Failure { temporary, reason } = match self.send(post, claim).await {
-            Ok(()) => {
+        // A task of its own: a mailer that panics fails this mail, not the worker.
+        let (auth, sent) = (self.clone(), mail.clone());
+        let sent = tokio::spawn(async move { auth.send(&sent).await }).await;
+        let Failure { temporary, reason } = match sent {
+            Ok(Ok(())) => {
                 self.store.mail_sent(mail.id, *lease).await?;
                 return Ok(());
             }
-            Err(failure) => failure,
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::temporary("the mailer panicked"),
         };
         let now = self.now();
         let retry_at = Some(now + backoff(*attempts, self.jitter()))
@@ -118,12 +116,15 @@ impl Auth {
         Ok(())
     }
 
-    async fn send(&self, post: &Post, claim: &ClaimedMail) -> Result<(), Failure> {
-        if claim
-            .mail
+    async fn send(&self, mail: &QueuedMail) -> Result<(), Failure> {
+        let Some(post) = &self.shared.post else {
+            return Err(Failure::temporary("there is no mailer"));
+        };
+        let now = self.now().unix_timestamp();
+        if mail
             .letter
             .token()
-            .is_some_and(|token| token.expires_at <= self.now().unix_timestamp())
+            .is_some_and(|token| token.expires_at <= now)
         {
             return Err(Failure {
                 temporary: false,
@@ -131,19 +132,13 @@ impl Auth {
             });
         }
         let outgoing = post
-            .write(&claim.mail, &self.shared.keys)
+            .write(mail, &self.shared.keys)
             .map_err(|error| Failure::permanent(&error))?;
         match timeout(SEND_TIMEOUT, post.mailer.send(&outgoing)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error @ MailerError::Permanent(_))) => Err(Failure::permanent(&error)),
-            Ok(Err(error @ MailerError::Temporary(_))) => Err(Failure {
-                temporary: true,
-                reason: chain(&error),
-            }),
-            Err(_) => Err(Failure {
-                temporary: true,
-                reason: "the mailer took too long".to_owned(),
-            }),
+            Ok(Err(error @ MailerError::Temporary(_))) => Err(Failure::temporary(chain(&error))),
+            Err(_) => Err(Failure::temporary("the mailer took too long")),
         }
     }
 
@@ -176,6 +171,13 @@ struct Failure {
 }
 
 impl Failure {
+    fn temporary(reason: impl Into<String>) -> Self {
+        Self {
+            temporary: true,
+            reason: reason.into(),
+        }
+    }
+
     fn permanent(error: &dyn std::error::Error) -> Self {
         Self {
             temporary: false,
