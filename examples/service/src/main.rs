@@ -74,7 +74,7 @@ fn main() -> ExitCode {
             runtime.block_on(async {
                 match command {
                     Command::Serve => serve(settings).await.map(|()| true),
-                    Command::Migrate(what) => migrate::run(&what, &settings.database).await,
+                    Command::Migrate(what) => migrate::run(&what, &settings.database.url).await,
                 }
             })
         });
@@ -90,54 +90,63 @@ fn main() -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), BoxError> {
     start_logs(&settings);
-    let database =
-        Database::open(&settings.database, settings.database_connections, complain).await?;
+    let database = Database::open(
+        &settings.database.url,
+        settings.database.connections,
+        complain,
+    )
+    .await?;
     database.migrate().await?;
 
-    let listener = TcpListener::bind((settings.host, settings.port))
+    let listener = TcpListener::bind((settings.server.host, settings.server.port))
         .await
         .map_err(|error| {
             format!(
                 "{}:{} cannot be listened on: {error}",
-                settings.host, settings.port
+                settings.server.host, settings.server.port
             )
         })?;
     let own_address = format!("http://{}", reachable(listener.local_addr()?));
-    let links = match &settings.frontend {
+    let links = match &settings.server.frontend {
         Some(links) => links.clone(),
         None => Links::to(&own_address)?,
     };
     let mails = match settings.environment {
         Environment::Development | Environment::Test => {
             let folder = std::path::absolute("auth-service-mail")?;
-            Some(MailFolder::open(folder, settings.mail_from.clone())?)
+            Some(MailFolder::open(folder, settings.mail.from.clone())?)
         }
         Environment::Production | Environment::Staging => None,
     };
 
     let mut builder = database
-        .auth(settings.signing_keys.clone())
-        .access_token_lifetime(settings.access_token_lifetime)
-        .enumeration_protection(settings.enumeration_protection)
-        .hashing(settings.hashing)
-        .service_name(&settings.service_name)
-        .unverified_account_lifetime(settings.unverified_account_lifetime);
+        .auth(settings.accounts.signing_keys.clone())
+        .access_token_lifetime(settings.accounts.access_token_lifetime)
+        .enumeration_protection(settings.accounts.enumeration_protection)
+        .hashing(settings.accounts.hashing)
+        .service_name(&settings.server.service_name)
+        .unverified_account_lifetime(settings.accounts.unverified_lifetime);
     if let Some(folder) = &mails {
         builder = builder.mailer(folder.clone(), links);
     }
     let auth = builder.build()?;
 
     let routes = AuthRouter::new(&auth)
-        .internal_keys(settings.internal_keys.clone())
+        .internal_keys(settings.server.internal_keys.clone())
         .client_ip(ClientIp::peer());
     let shown = mails
         .clone()
         .filter(|_| settings.environment == Environment::Development);
     let api = routes.clone().into_service();
     let api = ServiceExt::<Request<Body>>::map_response(api, pages::beside_a_page);
-    let app = Pages::new(auth.clone(), shown, routes.routes(), &settings.service_name)?
-        .router(|page| page.fallback_service(api))
-        .fallback_service(routes.into_service());
+    let app = Pages::new(
+        auth.clone(),
+        shown,
+        routes.routes(),
+        &settings.server.service_name,
+    )?
+    .router(|page| page.fallback_service(api))
+    .fallback_service(routes.into_service());
 
     // Before the greeting: whoever reads it may ask at once.
     let asked_to_stop = asked_to_stop()?;
@@ -169,13 +178,13 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
 fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) -> String {
     let mut text = format!(
         "{} ({}) listens on {own_address}\n",
-        settings.service_name,
+        settings.server.service_name,
         settings.environment.as_str()
     );
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<14}{value}");
     };
-    line("database", &settings.database.to_string());
+    line("database", &settings.database.url.to_string());
     match mails {
         Some(folder) => line(
             "mail",
@@ -186,7 +195,7 @@ fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) 
             "off: verification, password reset and change of address are not offered",
         ),
     }
-    match settings.database.secrets_file() {
+    match settings.database.url.secrets_file() {
         _ if settings.environment != Environment::Development => {}
         Some(file) => {
             let file = file.display();
@@ -202,7 +211,7 @@ fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) 
     }
     line(
         "enumeration",
-        if settings.enumeration_protection {
+        if settings.accounts.enumeration_protection {
             "protected"
         } else {
             "not protected (ENUMERATION_PROTECTION=true)"
@@ -254,9 +263,9 @@ fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
 fn start_logs(settings: &Settings) {
     let logs = fmt()
         .with_ansi(io::stderr().is_terminal())
-        .with_env_filter(settings.log_filter.clone())
+        .with_env_filter(settings.logs.filter.clone())
         .with_writer(io::stderr);
-    if settings.json_logs {
+    if settings.logs.json {
         logs.json().init();
     } else {
         logs.init();

@@ -1,0 +1,292 @@
+//! The settings of the service: the only code that reads the environment.
+//!
+//! A name comes from the environment, else from `.env`; `NAME_FILE` names a file that holds the value. Every fault is collected, so that one start
+//! shows them all.
+
+mod accounts;
+mod database;
+mod logs;
+mod mail;
+mod reader;
+mod server;
+
+use std::str::FromStr;
+
+use self::reader::Reader;
+pub(crate) use self::{
+    accounts::Accounts, database::Database, logs::Logs, mail::Mail, server::Server,
+};
+use crate::secrets::{self, Generated};
+
+/// Everything that can be set, checked.
+pub(crate) struct Settings {
+    pub(crate) accounts: Accounts,
+    pub(crate) database: Database,
+    pub(crate) environment: Environment,
+    pub(crate) logs: Logs,
+    pub(crate) mail: Mail,
+    pub(crate) server: Server,
+    /// For the operator: what was set and has no effect.
+    pub(crate) notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Environment {
+    Development,
+    Production,
+    Staging,
+    Test,
+}
+
+impl Environment {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Production => "production",
+            Self::Staging => "staging",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl FromStr for Environment {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        [
+            Self::Development,
+            Self::Production,
+            Self::Staging,
+            Self::Test,
+        ]
+        .into_iter()
+        .find(|environment| environment.as_str() == name)
+        .ok_or("must be development, test, staging or production")
+    }
+}
+
+/// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
+const NOT_OBEYED: &[&str] = &[
+    "ALLOWED_REDIRECTS",
+    "CATALOG_FILE",
+    "CORS_ALLOWED_ORIGINS",
+    "ENABLE_LOGSTASH",
+    "GOOGLE_CLIENT_ID",
+    "GOOGLE_CLIENT_SECRET",
+    "GOOGLE_ISSUER",
+    "GOOGLE_REDIRECT_URI",
+    "LOG_RETENTION",
+    "MAIL_CA_FILE",
+    "MAIL_PASSWORD",
+    "MAIL_PORT",
+    "MAIL_SERVER",
+    "MAIL_SSL_TLS",
+    "MAIL_STARTTLS",
+    "MAIL_TEST_TO",
+    "MAIL_USERNAME",
+    "RATE_LIMIT_AUTH_PER_MINUTE",
+    "RATE_LIMIT_DEFAULT_PER_MINUTE",
+    "REDIS_URL",
+    "STRIPE_API_BASE",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "SYSLOG_HOST",
+    "SYSLOG_PORT",
+    "TRUSTED_PROXIES",
+];
+
+impl Settings {
+    /// Reads the environment, `.env` and, in development, the generated secrets beside the database.
+    ///
+    /// # Errors
+    /// One line a fault, all of them.
+    pub(crate) fn read() -> Result<Self, Vec<String>> {
+        let mut reader = Reader::from_environment()?;
+        let settings = Self::parse(&mut reader);
+        match settings {
+            Some(settings) if reader.faults.is_empty() => Ok(settings),
+            _ => Err(reader.faults),
+        }
+    }
+
+    fn parse(reader: &mut Reader) -> Option<Self> {
+        let environment = reader.or("ENVIRONMENT", Environment::Development, str::parse);
+        let production = environment == Environment::Production;
+        let database = Database::read(reader, production);
+        let generated = match database.url.secrets_file() {
+            // Not for a guess: with a wrong ENVIRONMENT this would be one.
+            Some(file) if environment == Environment::Development && reader.faults.is_empty() => {
+                secrets::read_or_generate(&file).unwrap_or_else(|error| {
+                    reader.faults.push(format!("{}: {error}", file.display()));
+                    Generated::default()
+                })
+            }
+            _ => Generated::default(),
+        };
+        let logs = Logs::read(reader, production);
+        let mail = Mail::read(reader)?;
+        let server = Server::read(reader, production, generated.internal_api_key);
+        let notes = not_obeyed(reader, production);
+        Some(Self {
+            accounts: Accounts::read(reader, environment, generated.secret_key)?,
+            database,
+            environment,
+            logs,
+            mail,
+            server,
+            notes,
+        })
+    }
+}
+
+fn not_obeyed(reader: &mut Reader, production: bool) -> Vec<String> {
+    let set: Vec<&str> = NOT_OBEYED
+        .iter()
+        .copied()
+        .filter(|name| reader.get(name).is_some())
+        .collect();
+    if !production {
+        return set
+            .iter()
+            .map(|name| format!("{name} is set, and this version does not use it"))
+            .collect();
+    }
+    for name in set {
+        reader.fault(name, "is set, and this version does not use it");
+    }
+    Vec::new()
+}
+
+/// Words that stand in examples, and keys with hardly any entropy.
+fn is_placeholder(secret: &str) -> bool {
+    let lower = secret.to_ascii_lowercase();
+    let words = [
+        "changeme",
+        "change-me",
+        "change_me",
+        "example",
+        "placeholder",
+        "secret-key",
+        "secret_key",
+        "your-",
+        "password",
+    ];
+    let mut distinct: Vec<char> = lower.chars().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.len() < 10 || words.iter().any(|word| lower.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::{Environment, Reader, Settings};
+
+    fn parse(values: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        let values: HashMap<_, _> = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut reader = Reader {
+            values,
+            ..Reader::default()
+        };
+        let settings = Settings::parse(&mut reader);
+        if reader.faults.is_empty() {
+            settings.ok_or(Vec::new())
+        } else {
+            Err(reader.faults)
+        }
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_and_no_value_with_it() {
+        let faults = parse(&[
+            ("ENVIRONMENT", "test"),
+            ("DATABASE_URL", "mysql://root:hunter2@localhost"),
+            ("SECRET_KEY", "hunter2"),
+            ("INTERNAL_API_KEYS", "worker:hunter2,hunter2"),
+            ("PORT", "hunter2"),
+            ("BCRYPT_COST", "3"),
+            ("FRONTEND_URL", "hunter2"),
+            ("MAIL_FROM", "hunter2"),
+            ("DEBUG", "hunter2"),
+            ("LOG_LEVEL", "hunter2"),
+            ("UNVERIFIED_ACCOUNT_TTL", "hunter2"),
+            ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"),
+            ("ALGORITHM", "none"),
+        ])
+        .err()
+        .unwrap();
+        assert_eq!(faults.len(), 13, "{faults:#?}");
+        assert!(!faults.concat().contains("hunter2"), "{faults:#?}");
+    }
+
+    #[test]
+    fn production_refuses_what_is_weak() {
+        let strong = "0fX3mN8qLr5tVw2yZb6cKd9eHg1jPs4u";
+        let good = [
+            ("ENVIRONMENT", "production"),
+            ("SECRET_KEY", strong),
+            ("FRONTEND_URL", "https://app.test.org"),
+        ];
+        assert!(parse(&good).is_ok());
+        for (name, value) in [
+            ("SECRET_KEY", "your-secret-key-here-your-secret-key-here"),
+            ("SECRET_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+            ("SECRET_KEY", ""),
+            ("DEBUG", "True"),
+            ("FRONTEND_URL", "http://app.test.org"),
+            ("FRONTEND_URL", ""),
+            ("BCRYPT_COST", "9"),
+            ("INTERNAL_API_KEY", "changemechangemechangemechangeme"),
+            ("MAIL_SERVER", "smtp.test.org"),
+            ("DATABASE_URL", "postgres://db.test.org/app"),
+            ("UNVERIFIED_ACCOUNT_TTL", "100000 years"),
+        ] {
+            let values: Vec<_> = good
+                .into_iter()
+                .filter(|(n, _)| *n != name)
+                .chain([(name, value)])
+                .collect();
+            let faults = parse(&values)
+                .err()
+                .unwrap_or_else(|| panic!("{name}={value:?} was taken"));
+            assert!(
+                faults.iter().all(|fault| fault.starts_with(name)),
+                "{faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_environment_is_development_on_sqlite() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("x.db").display());
+        let settings = parse(&[("DATABASE_URL", &url)]).unwrap();
+        assert_eq!(settings.environment, Environment::Development);
+        assert!(dir.path().join("x.secrets").exists());
+        assert!(settings.server.host.is_loopback());
+    }
+
+    #[test]
+    fn a_value_may_come_from_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("name");
+        std::fs::write(&file, "from a file\n").unwrap();
+        let base = [
+            ("DATABASE_URL", "sqlite::memory:"),
+            ("SERVICE_NAME_FILE", file.to_str().unwrap()),
+        ];
+        assert_eq!(parse(&base).unwrap().server.service_name, "from a file");
+        let both = parse(&[base[0], base[1], ("SERVICE_NAME", "x")])
+            .err()
+            .unwrap();
+        assert!(both[0].contains("SERVICE_NAME_FILE"), "{both:?}");
+        let missing = parse(&[base[0], ("SERVICE_NAME_FILE", "/nowhere/at/all")])
+            .err()
+            .unwrap();
+        assert!(missing[0].starts_with("SERVICE_NAME_FILE"), "{missing:?}");
+    }
+}

@@ -1,0 +1,108 @@
+use std::{collections::HashMap, fmt::Display, fs, io};
+
+/// Looks names up and collects what is wrong.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) values: HashMap<String, String>,
+    pub(super) faults: Vec<String>,
+    /// Names whose values are not UTF-8.
+    pub(super) unreadable: Vec<String>,
+}
+
+impl Reader {
+    #[allow(clippy::disallowed_methods)] // the one place that asks the environment
+    pub(super) fn from_environment() -> Result<Self, Vec<String>> {
+        let mut values = HashMap::new();
+        // Of this folder only: one that somebody else can write to must not be searched for.
+        match dotenvy::from_path_iter(".env") {
+            Ok(entries) => {
+                for entry in entries {
+                    let (name, value) =
+                        entry.map_err(|_| vec![".env: cannot be parsed".to_owned()])?;
+                    values.insert(name, value);
+                }
+            }
+            Err(dotenvy::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return Err(vec![".env: cannot be read".to_owned()]),
+        }
+        let mut reader = Self {
+            values,
+            ..Self::default()
+        };
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => drop(reader.values.insert(name, value)),
+                // The system has many variables; only ours are ours to judge.
+                Err(_) => reader.unreadable.push(name),
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Never with the value: it may be a secret.
+    pub(super) fn fault(&mut self, name: &str, what: impl Display) {
+        self.faults.push(format!("{name}: {what}"));
+    }
+
+    /// The value of a name or of the file that `NAME_FILE` names; empty is unset.
+    pub(super) fn get(&mut self, name: &str) -> Option<String> {
+        if self.unreadable.iter().any(|unreadable| unreadable == name) {
+            self.fault(name, "is not valid UTF-8");
+        }
+        let set = |values: &HashMap<String, String>, name: &str| {
+            values.get(name).filter(|value| !value.is_empty()).cloned()
+        };
+        let value = set(&self.values, name);
+        let file_name = format!("{name}_FILE");
+        let Some(file) = set(&self.values, &file_name) else {
+            return value;
+        };
+        if value.is_some() {
+            self.fault(
+                name,
+                format_args!("is set, and so is {file_name}: one of the two"),
+            );
+        }
+        match fs::read_to_string(&file) {
+            Ok(text) => {
+                Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty())
+            }
+            Err(error) => {
+                self.fault(
+                    &file_name,
+                    format_args!("the file cannot be read ({})", error.kind()),
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn optional<T, E: Display>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = self.get(name)?;
+        parse(&value).map_err(|error| self.fault(name, error)).ok()
+    }
+
+    pub(super) fn or<T, E: Display>(
+        &mut self,
+        name: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> T {
+        self.optional(name, parse).unwrap_or(default)
+    }
+}
+
+pub(super) fn flag(text: &str) -> Result<bool, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "on" | "true" | "yes" => Ok(true),
+        "0" | "off" | "false" | "no" => Ok(false),
+        _ => Err("must be true or false"),
+    }
+}

@@ -1,0 +1,95 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use auth_core::{Links, types::Secret};
+use auth_tower::InternalKeys;
+
+use super::{is_placeholder, reader::Reader};
+
+/// Where the service is found, and by whom.
+pub(crate) struct Server {
+    /// `None`: the service's own address.
+    pub(crate) frontend: Option<Links>,
+    pub(crate) host: IpAddr,
+    pub(crate) internal_keys: InternalKeys,
+    pub(crate) port: u16,
+    pub(crate) service_name: String,
+}
+
+impl Server {
+    pub(super) fn read(
+        reader: &mut Reader,
+        production: bool,
+        generated_key: Option<String>,
+    ) -> Self {
+        Self {
+            frontend: frontend(reader, production),
+            host: reader.or("HOST", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| {
+                text.parse().map_err(|_| "must be an IP address")
+            }),
+            internal_keys: internal_keys(reader, generated_key, production),
+            port: reader.or("PORT", 8080, |text| {
+                text.parse().map_err(|_| "must be a number from 0 to 65535")
+            }),
+            service_name: reader.or("SERVICE_NAME", "authService".to_owned(), |text| {
+                let fits = text.chars().count() <= 60 && !text.chars().any(char::is_control);
+                fits.then(|| text.to_owned())
+                    .ok_or("must be one line of at most 60 characters")
+            }),
+        }
+    }
+}
+
+fn frontend(reader: &mut Reader, production: bool) -> Option<Links> {
+    let frontend = reader.optional("FRONTEND_URL", Links::to);
+    match &frontend {
+        None if production && reader.get("FRONTEND_URL").is_none() => {
+            reader.fault(
+                "FRONTEND_URL",
+                "must be set in production: mailed links lead there",
+            );
+        }
+        Some(links) if production && !links.base().starts_with("https://") => {
+            reader.fault(
+                "FRONTEND_URL",
+                "must be https in production: mailed links carry tokens",
+            );
+        }
+        _ => {}
+    }
+    frontend
+}
+
+/// `INTERNAL_API_KEYS` is `name:key,name:key`; `INTERNAL_API_KEY` is the key named `default`.
+fn internal_keys(reader: &mut Reader, generated: Option<String>, production: bool) -> InternalKeys {
+    let list = reader.get("INTERNAL_API_KEYS");
+    let single = reader
+        .get("INTERNAL_API_KEY")
+        .or(if list.is_none() { generated } else { None });
+    let mut keys: Vec<(String, Secret<String>)> = Vec::new();
+    let single = single.map(|key| ("INTERNAL_API_KEY", Some(("default".to_owned(), key))));
+    let listed = list.iter().flat_map(|list| list.split(',')).map(|entry| {
+        let pair = entry
+            .trim()
+            .split_once(':')
+            .map(|(name, key)| (name.to_owned(), key.to_owned()));
+        ("INTERNAL_API_KEYS", pair)
+    });
+    for (setting, pair) in single.into_iter().chain(listed) {
+        let Some((name, key)) = pair else {
+            reader.fault(setting, "must be name:key,name:key");
+            continue;
+        };
+        if production && is_placeholder(&key) {
+            reader.fault(
+                setting,
+                format_args!("the key named {name:?} looks like a placeholder"),
+            );
+        }
+        keys.push((name.clone(), Secret::new(key)));
+        if let Err(error) = InternalKeys::parse(keys.clone()) {
+            reader.fault(setting, error);
+            keys.pop();
+        }
+    }
+    InternalKeys::parse(keys).unwrap_or_default()
+}
