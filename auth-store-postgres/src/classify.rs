@@ -121,17 +121,18 @@ pub(crate) fn leaves_the_connection_clean(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use auth_tests::postgres;
+
     use super::{UNIQUE, is_outage};
-    use crate::server;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_name_here_is_a_unique_constraint_of_the_schema() {
-        let store = server::database().await.store().await;
+        let mut outside = postgres::database().await.raw().await;
         let found: Vec<String> = sqlx::query_scalar(
             "select conname::text from pg_constraint
              where connamespace = 'auth'::regnamespace and contype = 'u' order by conname",
         )
-        .fetch_all(&store.pool)
+        .fetch_all(&mut outside)
         .await
         .unwrap();
         let named: Vec<_> = UNIQUE.iter().map(|(name, _)| *name).collect();

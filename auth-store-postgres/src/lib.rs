@@ -33,13 +33,6 @@ mod sql;
 mod unit;
 mod url;
 
-#[cfg(test)]
-extern crate self as auth_store_postgres;
-#[cfg(test)]
-#[allow(dead_code)] // the integration tests use the rest
-#[path = "../tests/postgres/server.rs"]
-mod server;
-
 use std::{fmt, time::Duration};
 
 pub use schema::SchemaError;

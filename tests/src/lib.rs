@@ -28,6 +28,7 @@ mod clock;
 pub mod forge;
 mod mailbox;
 mod person;
+pub mod postgres;
 pub mod process;
 mod routes;
 mod store;

@@ -16,12 +16,9 @@ use auth_store_postgres::{
     PgScope, PgStore,
     sqlx::{self, PgConnection},
 };
+use auth_tests::postgres::{self, Database};
 
-use crate::{
-    ABSENT, WHOLE, entry_about, registration, rows_of,
-    server::{self, Database},
-    somebody,
-};
+use crate::{ABSENT, WHOLE, entry_about, registration, rows_of, somebody};
 
 /// Polls its future so many times, each time when it was woken, and drops it before the next.
 struct Cut<F> {
@@ -102,7 +99,7 @@ async fn switch(store: &PgStore, user: &User, off: bool) -> bool {
 /// Fails at the third try or so when units of work run in the task of the caller and connections always go back: 8 and 20 of 300 writes were lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_is_lost_after_a_dropped_transaction() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let mut outside = database.raw().await;
     let store = a_pool_of_one(&database).await;
     let user = somebody();
@@ -123,7 +120,7 @@ async fn no_write_is_lost_after_a_dropped_transaction() {
 /// Fails when units of work run in the task of the caller: those that are dropped before their last message never arrive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_begun_is_whole_however_soon_its_caller_hangs_up() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let mut outside = database.raw().await;
     let store = a_pool_of_one(&database).await;
     let mut begun = Vec::new();
@@ -152,7 +149,7 @@ async fn a_write_that_was_begun_is_whole_however_soon_its_caller_hangs_up() {
 /// The host drops its own `pool.begin()` half-way, on a pool that it shares with us. With lone statements there, 6 and 7 of 300 writes were lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_is_lost_on_a_pool_that_the_host_left_inside_a_transaction() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let mut outside = database.raw().await;
     let pool = PgStore::pool_options()
         .max_connections(1)
@@ -176,7 +173,7 @@ async fn no_write_is_lost_on_a_pool_that_the_host_left_inside_a_transaction() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_dropped_inside_the_transaction_of_the_host_is_whole_or_absent_in_it() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let mut outside = database.raw().await;
     let pool = PgStore::pool_options()
         .max_connections(1)
@@ -205,7 +202,7 @@ async fn a_call_dropped_inside_the_transaction_of_the_host_is_whole_or_absent_in
 
 #[tokio::test]
 async fn a_write_that_nobody_polled_does_not_happen() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let mut outside = database.raw().await;
     let store = a_pool_of_one(&database).await;
     let user = somebody();
@@ -225,7 +222,7 @@ fn a_write_in_a_runtime_that_shuts_down_is_whole_or_absent() {
             .build()
             .unwrap()
     };
-    let database = runtime().block_on(server::database());
+    let database = runtime().block_on(postgres::database());
     for number in 0..40 {
         let user = somebody();
         let (account, record) = registration(&user);

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use auth_core::contract::Stores;
 use auth_store_postgres::{PgScope, PgStore, sqlx::postgres::PgPoolOptions};
-
-use crate::server;
+use auth_tests::postgres;
 
 /// Two replicas on one database.
 mod store {
-    use super::{Arc, Stores, server};
+    use super::{Arc, Stores, postgres};
 
     async fn stores() -> Stores {
-        let database = server::database().await;
+        let database = postgres::database().await;
         Stores {
             first: Arc::new(database.store().await),
             second: Arc::new(database.store().await),
@@ -24,10 +23,10 @@ mod store {
 
 /// A store on the host's pool beside one on its own, with the strictest default that a database can have.
 mod shared_pool {
-    use super::{Arc, PgPoolOptions, PgStore, Stores, server};
+    use super::{Arc, PgPoolOptions, PgStore, Stores, postgres};
 
     async fn stores() -> Stores {
-        let database = server::database().await;
+        let database = postgres::database().await;
         let url = format!(
             "{}?options[default_transaction_isolation]=serializable",
             database.url
@@ -44,10 +43,10 @@ mod shared_pool {
 
 /// All of it in one transaction of a host.
 mod scope {
-    use super::{Arc, PgPoolOptions, PgScope, Stores, server};
+    use super::{Arc, PgPoolOptions, PgScope, Stores, postgres};
 
     async fn stores() -> Stores {
-        let database = server::database().await;
+        let database = postgres::database().await;
         let pool = PgPoolOptions::new().connect(&database.url).await.unwrap();
         let scope = PgScope::adopt(pool.begin().await.unwrap());
         Stores {

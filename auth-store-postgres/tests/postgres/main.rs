@@ -5,11 +5,9 @@ mod cancellation;
 mod contract;
 mod network;
 mod outage;
-mod proxy;
 mod races;
 mod schema;
 mod scope;
-mod server;
 mod trouble;
 
 use std::time::Duration;

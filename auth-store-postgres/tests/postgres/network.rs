@@ -9,17 +9,14 @@ use auth_core::{
     types::{AccountKey, AuditEvent, Change, CredentialsVersion, Digest, Purpose, Record},
 };
 use auth_store_postgres::PgStore;
+use auth_tests::postgres::{self, Counts, Proxy};
 
-use crate::{
-    ABSENT, WHOLE,
-    proxy::{Counts, Proxy},
-    registration, rows_of, server, somebody,
-};
+use crate::{ABSENT, WHOLE, registration, rows_of, somebody};
 
 /// `begin` and `commit` count too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fact_costs_no_more_round_trips_than_it_needs() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let proxy = Proxy::before(&database).await;
     let pool = PgStore::pool_options().max_connections(1);
     let store = PgStore::connect_with(&proxy.database.url, pool)
@@ -94,7 +91,7 @@ async fn a_fact_costs_no_more_round_trips_than_it_needs() {
 /// The wire breaks at each message of a statement in turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_on_a_broken_connection_is_whole_or_absent_and_whole_if_it_was_answered() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let mut outside = database.raw().await;
     let proxy = Proxy::before(&database).await;
     let store = PgStore::connect(&proxy.database.url).await.unwrap();
@@ -119,7 +116,7 @@ async fn a_registration_on_a_broken_connection_is_whole_or_absent_and_whole_if_i
 /// The wire breaks at each message of a transaction in turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_on_a_broken_connection_is_whole_or_absent_and_whole_if_it_was_answered() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let mut outside = database.raw().await;
     let direct = database.store().await;
     let proxy = Proxy::before(&database).await;
@@ -170,7 +167,7 @@ async fn a_transaction_on_a_broken_connection_is_whole_or_absent_and_whole_if_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_refuses_is_unavailable_and_then_works_again() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let proxy = Proxy::before(&database).await;
     let pool = PgStore::pool_options().acquire_timeout(std::time::Duration::from_millis(300));
     let store = PgStore::connect_with(&proxy.database.url, pool)

@@ -13,8 +13,9 @@ use auth_store_postgres::{
     PgStore,
     sqlx::{Connection, PgConnection},
 };
+use auth_tests::postgres::Cluster;
 
-use crate::{WHOLE, registration, rows_of, server::Cluster, somebody};
+use crate::{WHOLE, registration, rows_of, somebody};
 
 async fn impatient(cluster: &Cluster) -> PgStore {
     let pool = PgStore::pool_options().acquire_timeout(Duration::from_millis(500));
@@ -23,7 +24,7 @@ async fn impatient(cluster: &Cluster) -> PgStore {
     store
 }
 
-/// Stops and starts it three times under load.
+/// Ends it three times under load, once by a crash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_answered_write_survives_and_the_store_recovers_by_itself() {
     let cluster = Cluster::start();
@@ -48,9 +49,9 @@ async fn every_answered_write_survives_and_the_store_recovers_by_itself() {
         })
         .collect();
 
-    for _ in 0..3 {
+    for end in [Cluster::stop, Cluster::kill, Cluster::stop] {
         writes_pass(&store).await;
-        cluster.stop();
+        end(&cluster);
         let refused = store.ping().await.unwrap_err();
         assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
         cluster.resume();

@@ -22,12 +22,10 @@ use auth_store_postgres::{
     PgScope, PgStore,
     sqlx::{AssertSqlSafe, Executor, PgPool},
 };
+use auth_tests::postgres::{self, Database};
 use tokio::task::JoinHandle;
 
-use crate::{
-    server::{self, Database},
-    somebody_waits,
-};
+use crate::somebody_waits;
 
 struct Two {
     database: Database,
@@ -38,7 +36,7 @@ struct Two {
 
 impl Two {
     async fn begin() -> Self {
-        let database = server::database().await;
+        let database = postgres::database().await;
         let pool = PgStore::pool_options()
             .connect(&database.url)
             .await

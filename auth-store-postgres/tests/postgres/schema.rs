@@ -5,8 +5,9 @@ use auth_store_postgres::{
     PgStore, SchemaError,
     sqlx::{self, AssertSqlSafe, Executor, PgConnection},
 };
+use auth_tests::postgres;
 
-use crate::{entry_about, registration, server, somebody};
+use crate::{entry_about, registration, somebody};
 
 /// All that our schema consists of, as Postgres spells it.
 async fn objects(connection: &mut PgConnection) -> Vec<String> {
@@ -36,7 +37,7 @@ async fn objects(connection: &mut PgConnection) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn down_takes_everything_away_and_up_brings_the_same_back() {
-    let database = server::empty_database().await;
+    let database = postgres::empty_database().await;
     let store = database.store().await;
     assert_eq!(store.schema_version().await.unwrap(), 0);
 
@@ -67,7 +68,7 @@ async fn down_takes_everything_away_and_up_brings_the_same_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_ten_programs_that_start_at_once_one_migrates_and_all_serve() {
-    let database = server::empty_database().await;
+    let database = postgres::empty_database().await;
     let starts: Vec<_> = (0..10)
         .map(|_| {
             let url = database.url.clone();
@@ -91,7 +92,7 @@ async fn of_ten_programs_that_start_at_once_one_migrates_and_all_serve() {
 /// The lock is ours alone, and waiting for it is not what the time limits of statements are for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_waits_for_our_lock_only_and_as_long_as_it_takes() {
-    let database = server::empty_database().await;
+    let database = postgres::empty_database().await;
     let url = format!("{}?options[statement_timeout]=50", database.url);
     let store = PgStore::connect(&url).await.unwrap();
     let mut other = database.raw().await;
@@ -126,7 +127,7 @@ async fn a_migration_waits_for_our_lock_only_and_as_long_as_it_takes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_refused_in_words() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let store = database.store().await;
     database
         .raw()
@@ -162,7 +163,7 @@ async fn a_newer_schema_is_refused_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_step_that_was_edited_is_refused() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     database
         .raw()
         .await
@@ -177,7 +178,7 @@ async fn a_published_step_that_was_edited_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_keeps_its_own_tables_and_migrations_in_the_same_database() {
-    let database = server::empty_database().await;
+    let database = postgres::empty_database().await;
     let mut host = database.raw().await;
     host.execute(
         "create table _sqlx_migrations (version bigint primary key);
@@ -203,7 +204,7 @@ async fn a_host_keeps_its_own_tables_and_migrations_in_the_same_database() {
 /// Whoever serves needs the rights of rows only: another role, or a person, migrates.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_may_create_nothing_serves_a_schema_that_is_up_to_date() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let role = format!("auth_test_role_{}", somebody().id.as_uuid().simple());
     database
         .raw()
@@ -237,7 +238,7 @@ async fn a_role_that_may_create_nothing_serves_a_schema_that_is_up_to_date() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_log_takes_nothing_back() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let store = database.store().await;
     store.append(entry_about(&somebody())).await.unwrap();
     let mut connection = database.raw().await;
@@ -253,7 +254,7 @@ async fn the_audit_log_takes_nothing_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_cannot_be_reached_is_told_with_its_cause() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let (address, _) = database.url.rsplit_once('/').unwrap();
     for (url, words) in [
         (format!("{address}/no_such_database"), "does not exist"),
@@ -276,7 +277,7 @@ async fn a_database_that_cannot_be_reached_is_told_with_its_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_store_is_unavailable() {
-    let store = server::database().await.store().await;
+    let store = postgres::database().await.store().await;
     store.close().await;
     assert!(matches!(
         store.ping().await.unwrap_err(),

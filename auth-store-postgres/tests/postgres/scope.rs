@@ -10,16 +10,13 @@ use auth_store_postgres::{
     PgScope, PgStore, ScopeError,
     sqlx::{self, Executor, PgPool, Postgres, Transaction},
 };
+use auth_tests::postgres::{self, Database};
 
-use crate::{
-    ABSENT, WHOLE, registration, rows_of,
-    server::{self, Database},
-    somebody,
-};
+use crate::{ABSENT, WHOLE, registration, rows_of, somebody};
 
 /// A database where the host has a table too, and the host's pool.
 async fn host() -> (Database, PgPool) {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let pool = PgStore::pool_options()
         .connect(&database.url)
         .await

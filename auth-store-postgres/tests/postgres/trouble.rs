@@ -16,12 +16,9 @@ use auth_store_postgres::{
     PgStore,
     sqlx::{self, Connection, Executor},
 };
+use auth_tests::postgres::{self, Database};
 
-use crate::{
-    entry_about,
-    server::{self, Database},
-    somebody, somebody_waits,
-};
+use crate::{entry_about, somebody, somebody_waits};
 
 async fn store_with(database: &Database, options: &str) -> PgStore {
     let pool = PgStore::pool_options().max_connections(1);
@@ -32,7 +29,7 @@ async fn store_with(database: &Database, options: &str) -> PgStore {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_is_held_too_long_is_unavailable_and_then_works_again() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let store = store_with(&database, "options[statement_timeout]=100").await;
     let ada = registered(&store, "ada").await;
     let mut other = database.raw().await;
@@ -57,7 +54,7 @@ async fn a_lock_that_is_held_too_long_is_unavailable_and_then_works_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_without_limits_of_their_own_get_ours() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let pool = PgStore::pool_options()
         .connect(&database.url)
         .await
@@ -73,7 +70,7 @@ async fn sessions_without_limits_of_their_own_get_ours() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_with_no_connection_left_is_unavailable_and_then_works_again() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let pool = PgStore::pool_options()
         .max_connections(1)
         .acquire_timeout(Duration::from_millis(100));
@@ -104,7 +101,7 @@ async fn a_pool_with_no_connection_left_is_unavailable_and_then_works_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_the_operator_ends_is_unavailable_and_replaced() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let store = store_with(&database, "").await;
     let ada = registered(&store, "ada").await;
     let mut outside = database.raw().await;
@@ -140,7 +137,7 @@ async fn a_connection_that_the_operator_ends_is_unavailable_and_replaced() {
 /// Another program locks our rows in another order than we do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadlock_is_tried_again() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     // The server notices it on the side that waited longer than this.
     let store = store_with(&database, "options[deadlock_timeout]=50").await;
     let ada = registered(&store, "ada").await;
@@ -177,7 +174,7 @@ async fn a_deadlock_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_inside_a_transaction_leaves_a_store_that_writes() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let store = store_with(&database, "").await;
     let ada = registered(&store, "ada").await;
     registered(&store, "bob").await;
@@ -207,7 +204,7 @@ async fn an_error_inside_a_transaction_leaves_a_store_that_writes() {
 /// Two logins that both strengthen the stored password at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_with_a_new_hash_do_not_wait_for_each_other_in_a_circle() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let store = database.store().await;
     let ada = registered(&store, "ada").await;
     let seen = found(&store, &ada).await.version;
@@ -238,7 +235,7 @@ async fn logins_with_a_new_hash_do_not_wait_for_each_other_in_a_circle() {
 /// Verifying the address in the moment of the sweep: one of the two comes first, and the other one sees it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_is_verified_while_it_is_swept_stays_or_goes_whole() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let (first, second) = (database.store().await, database.store().await);
     for number in 0..20 {
         let ada = registered(&first, &format!("ada{number}")).await;
@@ -273,7 +270,7 @@ async fn an_account_that_is_verified_while_it_is_swept_stays_or_goes_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_without_our_tables_is_a_bug_and_keeps_its_cause() {
-    let store = server::empty_database().await.store().await;
+    let store = postgres::empty_database().await.store().await;
     let key = AccountKey::Id(user("ada").id);
     let StoreError::Backend(cause) = store.account(&key).await.unwrap_err() else {
         panic!("it should be the bug that it is");
@@ -284,7 +281,7 @@ async fn a_database_without_our_tables_is_a_bug_and_keeps_its_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let store = database.store().await;
     let ada = registered(&store, "ada").await;
     let (of_a_newer_version, ours) = (mail(&ada, at(0)), mail(&ada, at(1)));
@@ -317,7 +314,7 @@ async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
 /// Mails to others than the one whom a fact is about: dropped when they are gone, and the fact is written all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn mails_to_accounts_that_are_gone_are_dropped_without_an_error() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let store = database.store().await;
     let ada = registered(&store, "ada").await;
     let bob = registered(&store, "bob").await;
@@ -354,7 +351,7 @@ async fn mails_to_accounts_that_are_gone_are_dropped_without_an_error() {
 /// An account that goes while a mail to it is queued.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_races_the_end_of_its_account_is_dropped_without_an_error() {
-    let database = server::database().await;
+    let database = postgres::database().await;
     let (first, second) = (database.store().await, database.store().await);
     for number in 0..30 {
         let ada = registered(&first, &format!("ada{number}")).await;

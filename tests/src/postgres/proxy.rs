@@ -14,15 +14,17 @@ use tokio::{
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
 };
 
-use crate::server::Database;
+use super::Database;
 
-/// Forwards connections for the rest of the test.
-#[derive(Clone)]
-pub(crate) struct Proxy {
-    pub(crate) database: Database,
+/// Forwards connections for the rest of the test. Clones are one proxy.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// The same database, by way of the proxy.
+    pub database: Database,
     wire: Arc<Wire>,
 }
 
+#[derive(Debug)]
 struct Wire {
     /// The types of the messages that clients sent, by connection in no order (postgresql.org/docs/current/protocol-message-formats.html).
     sent: Mutex<Vec<u8>>,
@@ -31,7 +33,8 @@ struct Wire {
 }
 
 impl Proxy {
-    pub(crate) async fn before(database: &Database) -> Self {
+    /// Between the clients of its [`database`](Self::database) and this one.
+    pub async fn before(database: &Database) -> Self {
         let server = PgConnectOptions::from_str(&database.url).unwrap();
         let server = (server.get_host().to_owned(), server.get_port());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -66,16 +69,17 @@ impl Proxy {
     }
 
     /// Cuts all connections after so many more messages, and refuses new ones, until it is mended.
-    pub(crate) fn cut_after(&self, messages: usize) {
+    pub fn cut_after(&self, messages: usize) {
         self.wire.passes.store(messages, Ordering::SeqCst);
     }
 
-    pub(crate) fn mend(&self) {
+    /// Lets messages and connections pass again.
+    pub fn mend(&self) {
         self.wire.passes.store(usize::MAX, Ordering::SeqCst);
     }
 
     /// What clients sent since the last call: how many statements were executed, and in how many round trips.
-    pub(crate) fn take_counts(&self) -> Counts {
+    pub fn take_counts(&self) -> Counts {
         let sent = std::mem::take(&mut *self.wire.sent.lock().unwrap());
         let count = |types: &[u8]| sent.iter().filter(|sent| types.contains(sent)).count();
         // A test of a connection that goes back to its pool is a Sync without an Execute.
@@ -87,12 +91,13 @@ impl Proxy {
     }
 }
 
+/// What clients sent through a [`Proxy`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Each is a round trip.
-    pub(crate) statements: usize,
+    pub statements: usize,
     /// One more each, the first time on a connection.
-    pub(crate) prepared: usize,
+    pub prepared: usize,
 }
 
 impl Wire {

@@ -1,0 +1,248 @@
+//! A server from the binaries of this machine.
+
+use std::{
+    fs, io,
+    net::TcpListener,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{ChildStdin, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::INSTRUCTIONS;
+
+/// What a server may take to come up or to go on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What the databases of single tests need: no server of theirs crashes together with its machine.
+const THROW_AWAY: &str = "-c fsync=off -c full_page_writes=off -c autovacuum=off";
+
+/// A server of its own for one test, which may [`stop`](Self::stop) or [`kill`](Self::kill) it and [`resume`](Self::resume) it at the same address, with
+/// the same data. It keeps what it acknowledged as a server in production does.
+///
+/// It is stopped, and its files are deleted, when it is dropped or the process ends in whatever way.
+#[derive(Debug)]
+pub struct Cluster {
+    binaries: PathBuf,
+    directory: PathBuf,
+    port: u16,
+    settings: &'static str,
+    /// The process at the other end cleans up when this is closed.
+    _life_line: ChildStdin,
+}
+
+impl Cluster {
+    /// A new one, up.
+    ///
+    /// # Panics
+    /// With instructions, when this machine has no binaries of a server or it does not start.
+    pub fn start() -> Self {
+        Self::with_settings("")
+    }
+
+    /// One that trades durability for speed.
+    pub(super) fn for_throw_away_data() -> Self {
+        Self::with_settings(THROW_AWAY)
+    }
+
+    fn with_settings(settings: &'static str) -> Self {
+        let binaries = binaries().unwrap_or_else(|| panic!("{INSTRUCTIONS}"));
+        let directory = tempfile::Builder::new()
+            .prefix("auth-test-postgres-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        if is_root() {
+            run(Command::new("chown").arg("postgres:").arg(&directory));
+        }
+        run(as_server(&binaries.join("initdb"), &directory)
+            .arg("-D")
+            .arg(directory.join("data"))
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8"])
+            .args(["--locale=C.UTF-8", "--no-sync"]));
+        let life_line = life_line(&binaries, &directory);
+        let mut cluster = Self {
+            binaries,
+            directory,
+            port: 0,
+            settings,
+            _life_line: life_line,
+        };
+        for _ in 0..5 {
+            // Free now; somebody may take it before the server does.
+            cluster.port = TcpListener::bind("127.0.0.1:0")
+                .and_then(|listener| listener.local_addr())
+                .unwrap()
+                .port();
+            if cluster.try_resume().is_ok() {
+                return cluster;
+            }
+        }
+        let log = fs::read_to_string(cluster.directory.join("log")).unwrap_or_default();
+        panic!("the server for tests does not start:\n{log}\n{INSTRUCTIONS}");
+    }
+
+    /// Of its database `postgres`, whose owner connects.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// As an operator stops it: clients are thrown out, nothing that was committed is lost.
+    pub fn stop(&self) {
+        run(self.pg_ctl().args(["-m", "fast", "-w", "stop"]));
+    }
+
+    /// As a crash ends it, with `kill -9` for each of its processes in the middle of their work.
+    pub fn kill(&self) {
+        let file = self.directory.join("data/postmaster.pid");
+        let main = fs::read_to_string(&file).unwrap();
+        let main = main.lines().next().unwrap().parse().unwrap();
+        let killed: Vec<i32> = [main].into_iter().chain(children(main)).collect();
+        for process in &killed {
+            // One that has ended by itself since is dead, too.
+            let _ = kill_process(Pid::from_raw(*process).unwrap(), Signal::KILL);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while killed.iter().any(|process| is_running(*process)) {
+            assert!(Instant::now() < deadline, "{killed:?} cannot be killed");
+            thread::yield_now();
+        }
+        // Where nobody collects the dead, the next server would take the old one for alive.
+        fs::remove_file(file).unwrap();
+    }
+
+    /// Starts it again, at the same address.
+    pub fn resume(&self) {
+        self.try_resume().unwrap();
+    }
+
+    fn try_resume(&self) -> io::Result<()> {
+        let options = format!(
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories= -c max_connections=300 {}",
+            self.port, self.settings
+        );
+        let patience = PATIENCE.as_secs().to_string();
+        try_run(
+            self.pg_ctl()
+                .arg("-l")
+                .arg(self.directory.join("log"))
+                .args(["-o", &options, "-w", "-t", &patience, "start"]),
+        )
+    }
+
+    fn pg_ctl(&self) -> Command {
+        let mut command = as_server(&self.binaries.join("pg_ctl"), &self.directory);
+        command.arg("-D").arg(self.directory.join("data"));
+        command
+    }
+}
+
+fn binaries() -> Option<PathBuf> {
+    let packaged = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin"));
+    let configured = Command::new("pg_config")
+        .arg("--bindir")
+        .output()
+        .ok()
+        .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+    packaged
+        .chain(configured)
+        .filter(|directory| directory.join("initdb").exists() && directory.join("pg_ctl").exists())
+        .max()
+}
+
+/// Whoever owns this process' entry runs it.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+/// The processes that a process has started.
+fn children(parent: i32) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|process| status(*process).is_some_and(|(_, its_parent)| its_parent == parent))
+        .collect()
+}
+
+/// A process that has ended may still be listed until somebody asks how.
+fn is_running(process: i32) -> bool {
+    status(process).is_some_and(|(state, _)| state != "Z" && state != "X")
+}
+
+/// State and parent of a process, as proc(5) has them after the name in brackets.
+fn status(process: i32) -> Option<(String, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.to_owned();
+    Some((state, fields.next()?.parse().ok()?))
+}
+
+/// A command as the user that owns the cluster.
+fn as_server(program: &Path, directory: &Path) -> Command {
+    let mut command = if is_root() {
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--reuid=postgres",
+                "--regid=postgres",
+                "--init-groups",
+                "--",
+            ])
+            .arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.current_dir(directory);
+    command
+}
+
+/// A shell that waits until this process is gone, however it goes, and takes the cluster away. In a group of its own: an interrupt from the keyboard is
+/// not for it.
+fn life_line(binaries: &Path, directory: &Path) -> ChildStdin {
+    let stop = as_server(&binaries.join("pg_ctl"), directory);
+    Command::new("sh")
+        .arg("-c")
+        .arg("cat > /dev/null; directory=$1; shift; \"$@\"; cd /; rm -rf \"$directory\"")
+        .arg("sh")
+        .arg(directory)
+        .arg(stop.get_program())
+        .args(stop.get_args())
+        .arg("-D")
+        .arg(directory.join("data"))
+        .args(["-m", "immediate", "stop"])
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+        .stdin
+        .unwrap()
+}
+
+fn run(command: &mut Command) {
+    try_run(command).unwrap_or_else(|error| panic!("{command:?}: {error}\n{INSTRUCTIONS}"));
+}
+
+fn try_run(command: &mut Command) -> io::Result<()> {
+    // Not through pipes: the server would hold them open.
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(status.to_string()))
+    }
+}

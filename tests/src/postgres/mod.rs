@@ -1,0 +1,177 @@
+//! A Postgres server for all tests of one process, a database for each test, and a [`Cluster`] for a test that breaks its server.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! use auth_core::ports::Store;
+//! use auth_tests::postgres;
+//!
+//! let store = postgres::database().await.store().await;
+//! store.ping().await.unwrap();
+//! # }
+//! ```
+//!
+//! The server is
+//! 1. the one that `TEST_DATABASE_URL` names, when it is set: a server for tests, with a role that may create databases. What earlier runs left there
+//!    is dropped.
+//! 2. Otherwise a private cluster from the binaries of this machine, in a directory that goes with the process.
+//!
+//! With neither, tests fail and say what is missing.
+
+mod cluster;
+mod proxy;
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use auth_store_postgres::{
+    PgStore,
+    sqlx::{self, AssertSqlSafe, Connection, Executor, PgConnection},
+};
+use tokio::sync::OnceCell;
+
+pub use cluster::Cluster;
+pub use proxy::{Counts, Proxy};
+
+const INSTRUCTIONS: &str = "The tests over Postgres need a server, one of:\n\
+    - TEST_DATABASE_URL, the URL of a server for tests (the role must be allowed to create databases);\n\
+    - the server's binaries on this machine, in /usr/lib/postgresql/*/bin or where pg_config says (Debian: apt-get install postgresql). \
+    As root, a user \"postgres\" too, because the server refuses to run as root.";
+
+/// One database for one test.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Where it is, with all that is needed to connect.
+    pub url: String,
+}
+
+impl Database {
+    /// Another process' worth of connections.
+    pub async fn store(&self) -> PgStore {
+        PgStore::connect(&self.url).await.unwrap()
+    }
+
+    /// A look from outside.
+    pub async fn raw(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.unwrap()
+    }
+}
+
+/// A database with our schema.
+pub async fn database() -> Database {
+    let server = server().await;
+    server.create(&server.template).await
+}
+
+/// A database with nothing in it.
+pub async fn empty_database() -> Database {
+    server().await.create(NOTHING).await
+}
+
+/// The template without a schema.
+const NOTHING: &str = "template0";
+
+struct Server {
+    /// Of a database that is there already.
+    url: String,
+    template: String,
+    /// Ends with the process.
+    _cluster: Option<Cluster>,
+}
+
+async fn server() -> &'static Server {
+    static SERVER: OnceCell<Server> = OnceCell::const_new();
+    SERVER.get_or_init(Server::begin).await
+}
+
+impl Server {
+    async fn begin() -> Self {
+        #[allow(clippy::disallowed_methods)] // the settings of a test run
+        let given = std::env::var("TEST_DATABASE_URL").ok();
+        let (url, cluster) = if let Some(url) = given {
+            drop_leftovers(&url).await;
+            (url, None)
+        } else {
+            let cluster = Cluster::for_throw_away_data();
+            (cluster.url(), Some(cluster))
+        };
+        let mut server = Self {
+            url,
+            template: NOTHING.to_owned(),
+            _cluster: cluster,
+        };
+        let template = server.create(NOTHING).await;
+        let store = template.store().await;
+        store.migrate().await.unwrap();
+        store.close().await;
+        server.template = template
+            .url
+            .split('?')
+            .next()
+            .and_then(|address| address.rsplit('/').next())
+            .unwrap()
+            .to_owned();
+        server
+    }
+
+    async fn create(&self, template: &str) -> Database {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("auth_test_{}_{number}", std::process::id());
+        admin(
+            &self.url,
+            format!("create database {name} template {template}"),
+        )
+        .await;
+        Database {
+            url: with_database(&self.url, &name),
+        }
+    }
+}
+
+async fn admin(url: &str, statement: String) {
+    let mut connection = PgConnection::connect(url).await.unwrap_or_else(|error| {
+        panic!("the server for tests cannot be reached: {error}\n{INSTRUCTIONS}")
+    });
+    connection
+        .execute(AssertSqlSafe(statement))
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{INSTRUCTIONS}"));
+}
+
+/// Databases of test processes of this machine that ended.
+async fn drop_leftovers(url: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap_or_else(|error| {
+        panic!("TEST_DATABASE_URL cannot be reached: {error}\n{INSTRUCTIONS}")
+    });
+    let names: Vec<String> = sqlx::query_scalar(
+        r"select datname::text from pg_database where datname like 'auth\_test\_%'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    for name in names {
+        let process = name.split('_').nth(2).unwrap_or_default();
+        if !Path::new("/proc").join(process).exists() {
+            // Somebody else may be about to do the same.
+            let _ = connection
+                .execute(AssertSqlSafe(format!("drop database if exists {name}")))
+                .await;
+        }
+    }
+}
+
+/// The same server, another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let (scheme, rest) = address.split_once("://").unwrap();
+    let host = rest.split('/').next().unwrap();
+    let query = if query.is_empty() {
+        String::new()
+    } else {
+        format!("?{query}")
+    };
+    format!("{scheme}://{host}/{name}{query}")
+}
