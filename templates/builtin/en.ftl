@@ -1,7 +1,6 @@
 # English texts of every mail, and the fallback of all other languages.
 #
-# Every message may use the variables of its mail: $service_name, $username and,
-# where the mail has them, $link, $valid_hours, $valid_minutes, $new_email.
+# Every message may use $service_name and the variables of its mail: those that its template shows.
 # Subjects may use $service_name only.
 
 ## Parts that all mails share
@@ -16,7 +15,43 @@ valid-minutes = The link works for { $valid_minutes ->
         [one] one minute
        *[other] { $valid_minutes } minutes
     }.
+row = { $name }: { $value }
 footer = You receive this message because this address was used at { $service_name }.
+
+## How values are written
+
+decimal-point = .
+digit-group = ,
+moment = { $day } { $month ->
+        [1] January
+        [2] February
+        [3] March
+        [4] April
+        [5] May
+        [6] June
+        [7] July
+        [8] August
+        [9] September
+        [10] October
+        [11] November
+       *[12] December
+    } { $year } at { $hour }:{ $minute } UTC
+money = { $amount } { $currency }
+
+## Names of values
+
+label-at = Date
+label-balance = Balance
+label-credits = Credits
+label-ends-at = End of the subscription
+label-identity = Account there
+label-item = Purchase
+label-old-plan = Plan before
+label-period-end = Paid until
+label-plan = Plan
+label-price = Price
+label-provider = Provider
+label-retry-at = Next attempt
 
 ## welcome
 
@@ -46,7 +81,7 @@ password-reset-note = If it was not you, ignore this message: your password stay
 
 password-changed-subject = Your { $service_name } password was changed
 password-changed-preheader = If it was not you, reset your password at once.
-password-changed-body = The password of your account at { $service_name } was changed. If it was you, there is nothing to do.
+password-changed-body = The password of your account at { $service_name } was changed on { $at }. If it was you, there is nothing to do.
 password-changed-warning = If it was not you, reset your password at once: somebody else may have access to your account.
 
 ## email_change_verify
@@ -69,7 +104,7 @@ email-change-notice-action = Cancel the change
 
 account-deleted-subject = Your { $service_name } account was deleted
 account-deleted-preheader = You can no longer sign in with it.
-account-deleted-body = Your account at { $service_name } was deleted, and you can no longer sign in with it.
+account-deleted-body = Your account at { $service_name } was deleted on { $at }, and you can no longer sign in with it.
 account-deleted-note = If you did not ask for this, please contact { $service_name }.
 
 ## account_exists
@@ -79,3 +114,63 @@ account-exists-preheader = Somebody tried to register with your address.
 account-exists-body = Somebody, perhaps you, tried to register at { $service_name } with this email address. It already has an account, so no new one was made. If you forgot your password, you can choose a new one.
 account-exists-action = Choose a new password
 account-exists-note = If it was not you, ignore this message: your account and your password stay as they are.
+
+## google_linked
+
+google-linked-subject = A new way to sign in to { $service_name }
+google-linked-preheader = If it was not you, secure your account.
+google-linked-body = You can now sign in to { $service_name } with { $provider }. If it was you who set this up, there is nothing to do.
+google-linked-warning = If it was not you, reset your password at once and remove this way to sign in: somebody else may have access to your account.
+
+## google_unlinked
+
+google-unlinked-subject = A way to sign in to { $service_name } was removed
+google-unlinked-preheader = If it was not you, secure your account.
+google-unlinked-body = You can no longer sign in to { $service_name } with { $provider }. If it was you who removed it, there is nothing to do.
+google-unlinked-warning = If it was not you, reset your password at once: somebody else may have access to your account.
+
+## credit_purchase
+
+credit-purchase-subject = Your { $service_name } credits have arrived
+credit-purchase-preheader = Thank you for your purchase.
+credit-purchase-body = Thank you for your purchase at { $service_name }. The credits are in your account.
+
+## subscription_started
+
+subscription-started-subject = Your { $service_name } subscription has started
+subscription-started-preheader = Thank you for subscribing.
+subscription-started-body = Thank you for subscribing at { $service_name }. The credits of the first period are in your account.
+
+## subscription_renewed
+
+subscription-renewed-subject = Your { $service_name } subscription was renewed
+subscription-renewed-preheader = The credits of the new period are in your account.
+subscription-renewed-body = Your subscription at { $service_name } was renewed. The credits of the new period are in your account.
+
+## subscription_cancelled
+
+subscription-cancelled-subject = Your { $service_name } subscription was cancelled
+subscription-cancelled-preheader = It is not renewed any more.
+subscription-cancelled-body = Your subscription at { $service_name } was cancelled. It is not renewed any more, and nothing more is charged for it.
+subscription-cancelled-note = If you did not ask for this, please contact { $service_name }.
+
+## plan_upgrade
+
+plan-upgrade-subject = Your { $service_name } plan was upgraded
+plan-upgrade-preheader = Your new plan is in effect.
+plan-upgrade-body = Your subscription at { $service_name } has a new plan, in effect from now on. The additional credits are in your account.
+
+## payment_failed
+
+payment-failed-subject = A payment to { $service_name } failed
+payment-failed-preheader = Please check how you pay.
+payment-failed-body = The payment for your subscription at { $service_name } failed.
+payment-failed-retried = It is tried again. Please make sure that your means of payment is valid and covered.
+payment-failed-last = It is not tried again. Without a payment the subscription ends.
+payment-failed-action = Pay now
+
+## test
+
+test-subject = Test message from { $service_name }
+test-preheader = Mails arrive.
+test-body = This is a test message from { $service_name }, sent on { $at }. You read it, so mails arrive.

@@ -10,12 +10,13 @@
 //!    one stops the service at its start and not a user's password reset.
 //!
 //! ```
-//! use auth_templates::{Mail, Templates};
+//! use auth_templates::{Mail, Templates, time::OffsetDateTime};
 //!
 //! # fn main() -> Result<(), auth_templates::TemplateError> {
 //! let templates = Templates::builtin()?;
 //! let locale = templates.negotiate("de-AT, en;q=0.8");
-//! let mail = Mail::PasswordChanged { username: "ada".to_owned() };
+//! let at = OffsetDateTime::UNIX_EPOCH.into();
+//! let mail = Mail::PasswordChanged { username: "ada".to_owned(), at };
 //! let rendered = templates.render(&locale, "Example", &mail)?;
 //! assert_eq!(rendered.subject, "Your Example password was changed");
 //! # Ok(())
@@ -44,7 +45,10 @@ mod mail;
 mod plain;
 mod templates;
 mod texts;
+mod values;
 
 pub use error::TemplateError;
-pub use mail::Mail;
+pub use mail::{Mail, PaidPeriod};
 pub use templates::{Check, Rendered, Templates};
+pub use time;
+pub use values::{Amount, Moment, Money};

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use auth_templates::{Mail, Rendered, TemplateError, Templates};
+use auth_templates::{Mail, Rendered, TemplateError, Templates, time::OffsetDateTime};
 
 /// A folder that is gone when the test ends.
 struct Folder(PathBuf);
@@ -43,6 +43,7 @@ fn refusal(test: &str, files: &[(&str, &str)]) -> Option<TemplateError> {
 fn password_changed(templates: &Templates, locale: &str) -> Result<Rendered, TemplateError> {
     let mail = Mail::PasswordChanged {
         username: "<ada>".to_owned(),
+        at: OffsetDateTime::UNIX_EPOCH.into(),
     };
     templates.render(locale, "Example", &mail)
 }

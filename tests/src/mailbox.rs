@@ -28,13 +28,22 @@ pub struct Mail {
 }
 
 /// What the built-in English templates have as their subject.
-const SUBJECTS: [(&str, &str); 8] = [
+const SUBJECTS: [(&str, &str); 17] = [
     ("account_deleted", "account was deleted"),
     ("account_exists", "You already have an account"),
+    ("credit_purchase", "credits have arrived"),
     ("email_change_notice", "is about to change"),
     ("email_change_verify", "Confirm your new email address"),
+    ("google_linked", "A new way to sign in"),
+    ("google_unlinked", "A way to sign in"),
     ("password_changed", "password was changed"),
     ("password_reset", "Reset your"),
+    ("payment_failed", "A payment to"),
+    ("plan_upgrade", "plan was upgraded"),
+    ("subscription_cancelled", "subscription was cancelled"),
+    ("subscription_renewed", "subscription was renewed"),
+    ("subscription_started", "subscription has started"),
+    ("test", "Test message"),
     ("verify_email", "Confirm your email address"),
     ("welcome", "Welcome to"),
 ];

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     ports::{ClaimedMail, MailCounts, Store},
-    types::{Email, Letter, MailId, PendingToken, Purpose, QueuedMail, Record, User},
+    types::{
+        Email, Letter, MailId, PaidPeriod, PendingToken, Purpose, QueuedMail, Record, User, UserId,
+    },
 };
 
 async fn queue(store: &dyn Store, mails: Vec<QueuedMail>) {
@@ -76,15 +78,53 @@ pub async fn the_oldest_mails_are_claimed_first(stores: Stores) {
 /// Recipient, language, letter and time come back as they were written; so does a mail that belongs to no account.
 pub async fn every_letter_survives(stores: Stores) {
     let ada = registered(&*stores.first, "ada").await;
+    let letters = letters(ada.id);
+    let mut mails = Vec::new();
+    for (second, letter) in (0..).zip(letters) {
+        let user_id = (second % 2 == 0).then_some(ada.id);
+        mails.push(QueuedMail {
+            user_id,
+            to: Email::parse("O'Hara%\u{1f980}@example.org").unwrap(),
+            locale: "pt-BR".to_owned(),
+            letter,
+            ..mail(&ada, at(second) + Duration::microseconds(123_456))
+        });
+    }
+    queue(&*stores.first, mails.clone()).await;
+
+    let claimed = claim(&*stores.second, 100, 200).await;
+    assert_eq!(claimed.len(), mails.len());
+    for (claimed, want) in claimed.iter().zip(&mails) {
+        let got = &claimed.mail;
+        assert_eq!(got.letter, want.letter);
+        assert_eq!((got.id, got.user_id), (want.id, want.user_id));
+        assert_eq!(got.to.as_str(), want.to.as_str());
+        assert_eq!(got.locale, want.locale);
+        assert_eq!(got.created_at, want.created_at);
+        assert_eq!((claimed.attempts, claimed.lease), (0, at(200)));
+    }
+}
+
+/// One of each kind, with and without what a kind may lack.
+#[allow(clippy::too_many_lines)] // one entry a letter
+fn letters(user_id: UserId) -> Vec<Letter> {
     let username = "O'Hara \"100%\" _ \\ {{ name }} <b>\u{1f980}\u{e9}</b> \u{2028}".to_owned();
     let token = |purpose| PendingToken {
         jti: "kT0_-abcdefghijklmnopqrstuvwxyz".to_owned(),
-        user_id: ada.id,
+        user_id,
         purpose,
         issued_at: 1_767_225_600,
         expires_at: i64::MAX,
     };
-    let letters = [
+    let paid = || PaidPeriod {
+        plan: "Basic".to_owned(),
+        credits: "120.00".to_owned(),
+        balance: "1240.00".to_owned(),
+        price: "9.00".to_owned(),
+        currency: "EUR".to_owned(),
+        period_end: at(1_000_000),
+    };
+    vec![
         Letter::AccountExists {
             username: username.clone(),
             token: token(Purpose::ResetPassword),
@@ -112,35 +152,63 @@ pub async fn every_letter_survives(stores: Stores) {
             username: username.clone(),
             token: token(Purpose::VerifyEmail),
         },
+        Letter::GoogleLinked {
+            username: username.clone(),
+            provider: "Google".to_owned(),
+            identity: "ada@example.org".to_owned(),
+        },
+        Letter::GoogleUnlinked {
+            username: username.clone(),
+            provider: "Google".to_owned(),
+        },
+        Letter::CreditPurchase {
+            username: username.clone(),
+            item: "Large".to_owned(),
+            credits: "1200.00".to_owned(),
+            balance: "1234.50".to_owned(),
+            price: "49.00".to_owned(),
+            currency: "EUR".to_owned(),
+        },
+        Letter::SubscriptionStarted {
+            username: username.clone(),
+            paid: paid(),
+        },
+        Letter::SubscriptionRenewed {
+            username: username.clone(),
+            paid: paid(),
+        },
+        Letter::SubscriptionCancelled {
+            username: username.clone(),
+            plan: "Basic".to_owned(),
+            ends_at: at(1_000_000),
+        },
+        Letter::PlanUpgrade {
+            username: username.clone(),
+            old_plan: "Basic".to_owned(),
+            paid: paid(),
+        },
+        Letter::PaymentFailed {
+            username: username.clone(),
+            plan: "Basic".to_owned(),
+            price: "9.00".to_owned(),
+            currency: "EUR".to_owned(),
+            retry_at: Some(at(1_000_000)),
+            link: Some("https://pay.example.org/i/1?a=b&c=%20".to_owned()),
+        },
+        Letter::PaymentFailed {
+            username: username.clone(),
+            plan: "Basic".to_owned(),
+            price: "9.00".to_owned(),
+            currency: "EUR".to_owned(),
+            retry_at: None,
+            link: None,
+        },
+        Letter::Test,
         Letter::Welcome {
             username,
             token: token(Purpose::VerifyEmail),
         },
-    ];
-    let mut mails = Vec::new();
-    for (second, letter) in (0..).zip(letters) {
-        let user_id = (second % 2 == 0).then_some(ada.id);
-        mails.push(QueuedMail {
-            user_id,
-            to: Email::parse("O'Hara%\u{1f980}@example.org").unwrap(),
-            locale: "pt-BR".to_owned(),
-            letter,
-            ..mail(&ada, at(second) + Duration::microseconds(123_456))
-        });
-    }
-    queue(&*stores.first, mails.clone()).await;
-
-    let claimed = claim(&*stores.second, 100, 200).await;
-    assert_eq!(claimed.len(), mails.len());
-    for (claimed, want) in claimed.iter().zip(&mails) {
-        let got = &claimed.mail;
-        assert_eq!(got.letter, want.letter);
-        assert_eq!((got.id, got.user_id), (want.id, want.user_id));
-        assert_eq!(got.to.as_str(), want.to.as_str());
-        assert_eq!(got.locale, want.locale);
-        assert_eq!(got.created_at, want.created_at);
-        assert_eq!((claimed.attempts, claimed.lease), (0, at(200)));
-    }
+    ]
 }
 
 /// While a worker holds a mail, no other one gets it.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 pub use links::{Links, LinksError};
 
-use auth_templates::{Mail, Templates};
+use auth_templates::{Amount, Mail, Moment, Money, Templates};
 
 use crate::{
     error::Error,
     jwt::KeyRing,
     ports::{Mailer, OutgoingMail},
-    types::{Letter, PendingToken, QueuedMail, Secret},
+    types::{Letter, PaidPeriod, PendingToken, QueuedMail, Secret},
 };
 
 /// All that sending takes.
@@ -27,7 +27,7 @@ pub(crate) struct Post {
 impl Post {
     /// Signs the token of a queued mail and renders it.
     fn write(&self, queued: &QueuedMail, keys: &KeyRing) -> Result<OutgoingMail, Error> {
-        let mail = self.fill(&queued.letter, keys)?;
+        let mail = self.fill(queued, keys)?;
         let rendered = self
             .templates
             .render(&queued.locale, &self.service_name, &mail)
@@ -41,19 +41,36 @@ impl Post {
         })
     }
 
-    fn fill(&self, letter: &Letter, keys: &KeyRing) -> Result<Mail, Error> {
+    #[allow(clippy::too_many_lines)] // one arm a letter
+    fn fill(&self, queued: &QueuedMail, keys: &KeyRing) -> Result<Mail, Error> {
+        let at = Moment::from(queued.created_at);
         let link = |token: &PendingToken| -> Result<String, Error> {
             let signed: Secret<String> = keys.sign_mailed(token)?;
             Ok(self.links.open(token.purpose, &signed))
         };
         let hours = |token: &PendingToken| lifetime(token) / 3600;
         let minutes = |token: &PendingToken| lifetime(token) / 60;
-        Ok(match letter.clone() {
-            Letter::AccountDeleted { username } => Mail::AccountDeleted { username },
+        Ok(match queued.letter.clone() {
+            Letter::AccountDeleted { username } => Mail::AccountDeleted { username, at },
             Letter::AccountExists { username, token } => Mail::AccountExists {
                 username,
                 link: link(&token)?,
                 valid_minutes: minutes(&token),
+            },
+            Letter::CreditPurchase {
+                username,
+                item,
+                credits,
+                balance,
+                price,
+                currency,
+            } => Mail::CreditPurchase {
+                username,
+                item,
+                credits: Amount::new(credits),
+                balance: Amount::new(balance),
+                price: Money::new(price, currency),
+                at,
             },
             Letter::EmailChangeNotice {
                 username,
@@ -70,12 +87,68 @@ impl Post {
                 link: link(&token)?,
                 valid_hours: hours(&token),
             },
-            Letter::PasswordChanged { username } => Mail::PasswordChanged { username },
+            Letter::GoogleLinked {
+                username,
+                provider,
+                identity,
+            } => Mail::GoogleLinked {
+                username,
+                provider,
+                identity,
+                at,
+            },
+            Letter::GoogleUnlinked { username, provider } => Mail::GoogleUnlinked {
+                username,
+                provider,
+                at,
+            },
+            Letter::PasswordChanged { username } => Mail::PasswordChanged { username, at },
             Letter::PasswordReset { username, token } => Mail::PasswordReset {
                 username,
                 link: link(&token)?,
                 valid_minutes: minutes(&token),
             },
+            Letter::PaymentFailed {
+                username,
+                plan,
+                price,
+                currency,
+                retry_at,
+                link,
+            } => Mail::PaymentFailed {
+                username,
+                plan,
+                price: Money::new(price, currency),
+                retry_at: retry_at.map(Moment::from),
+                link,
+            },
+            Letter::PlanUpgrade {
+                username,
+                old_plan,
+                paid,
+            } => Mail::PlanUpgrade {
+                username,
+                old_plan,
+                paid: period(paid),
+            },
+            Letter::SubscriptionCancelled {
+                username,
+                plan,
+                ends_at,
+            } => Mail::SubscriptionCancelled {
+                username,
+                plan,
+                ends_at: ends_at.into(),
+            },
+            Letter::SubscriptionRenewed { username, paid } => Mail::SubscriptionRenewed {
+                username,
+                paid: period(paid),
+            },
+            Letter::SubscriptionStarted { username, paid } => Mail::SubscriptionStarted {
+                username,
+                paid: period(paid),
+            },
+            Letter::Test => Mail::Test { at },
             Letter::VerifyEmail { username, token } => Mail::VerifyEmail {
                 username,
                 link: link(&token)?,
@@ -87,6 +160,16 @@ impl Post {
                 valid_hours: hours(&token),
             },
         })
+    }
+}
+
+fn period(paid: PaidPeriod) -> auth_templates::PaidPeriod {
+    auth_templates::PaidPeriod {
+        plan: paid.plan,
+        credits: Amount::new(paid.credits),
+        balance: Amount::new(paid.balance),
+        price: Money::new(paid.price, paid.currency),
+        period_end: paid.period_end.into(),
     }
 }
 

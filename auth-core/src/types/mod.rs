@@ -19,7 +19,7 @@ pub use email::Email;
 pub use id::{AuditId, MailId, SessionId, UserId};
 pub use mailed_token::{Change, NewMailedToken, Purpose, Throttle};
 pub use password::{Password, PasswordAttempt, PasswordHash};
-pub use record::{AuditEntry, AuditEvent, Letter, PendingToken, QueuedMail, Record};
+pub use record::{AuditEntry, AuditEvent, Letter, PaidPeriod, PendingToken, QueuedMail, Record};
 pub use secret::Secret;
 pub use session::{NewSession, Session};
 pub use username::Username;

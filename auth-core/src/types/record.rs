@@ -1,7 +1,7 @@
 use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, serde::rfc3339};
 
 use super::{AuditId, Email, MailId, Purpose, SessionId, UserId};
 
@@ -51,6 +51,21 @@ pub enum Letter {
         /// Of the deleted account.
         username: String,
     },
+    /// Credits were bought.
+    CreditPurchase {
+        /// Whose.
+        username: String,
+        /// What was bought, as the catalogue names it.
+        item: String,
+        /// Granted; a decimal such as `120.00`.
+        credits: String,
+        /// Of the account, the granted credits included; a decimal.
+        balance: String,
+        /// Paid; a decimal such as `9.00`.
+        price: String,
+        /// ISO 4217, such as `EUR`.
+        currency: String,
+    },
     /// To the old address: a change was asked for.
     EmailChangeNotice {
         /// Whose.
@@ -67,6 +82,22 @@ pub enum Letter {
         /// [`Purpose::ChangeEmail`].
         token: PendingToken,
     },
+    /// Somebody can sign in through another provider now.
+    GoogleLinked {
+        /// Whose.
+        username: String,
+        /// The name that people know it by: `Google`.
+        provider: String,
+        /// Which account of the provider: the address that it tells.
+        identity: String,
+    },
+    /// Nobody can sign in through that provider any more.
+    GoogleUnlinked {
+        /// Whose.
+        username: String,
+        /// The name that people know it by: `Google`.
+        provider: String,
+    },
     /// The password is another one now.
     PasswordChanged {
         /// Whose.
@@ -79,6 +110,57 @@ pub enum Letter {
         /// [`Purpose::ResetPassword`].
         token: PendingToken,
     },
+    /// A payment of a subscription failed.
+    PaymentFailed {
+        /// Whose.
+        username: String,
+        /// Name of the plan, as the catalogue has it.
+        plan: String,
+        /// Owed; a decimal such as `9.00`.
+        price: String,
+        /// ISO 4217, such as `EUR`.
+        currency: String,
+        /// UTC; `None` when it is not tried again.
+        #[serde(with = "rfc3339::option")]
+        retry_at: Option<OffsetDateTime>,
+        /// The payment provider's page that takes the payment, if there is one.
+        link: Option<String>,
+    },
+    /// A subscription has a dearer plan, and the difference is paid.
+    PlanUpgrade {
+        /// Whose.
+        username: String,
+        /// Name of the plan before.
+        old_plan: String,
+        /// The plan now, and what the difference was.
+        paid: PaidPeriod,
+    },
+    /// A subscription ends, or has ended.
+    SubscriptionCancelled {
+        /// Whose.
+        username: String,
+        /// Name of the plan, as the catalogue has it.
+        plan: String,
+        /// UTC.
+        #[serde(with = "rfc3339")]
+        ends_at: OffsetDateTime,
+    },
+    /// A later period of a subscription is paid.
+    SubscriptionRenewed {
+        /// Whose.
+        username: String,
+        /// What was paid, and for what.
+        paid: PaidPeriod,
+    },
+    /// The first period of a subscription is paid.
+    SubscriptionStarted {
+        /// Whose.
+        username: String,
+        /// What was paid, and for what.
+        paid: PaidPeriod,
+    },
+    /// To the operator: mails arrive.
+    Test,
     /// Another verification link was asked for.
     VerifyEmail {
         /// Whose.
@@ -93,6 +175,24 @@ pub enum Letter {
         /// [`Purpose::VerifyEmail`].
         token: PendingToken,
     },
+}
+
+/// A paid period of a subscription, as mails tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaidPeriod {
+    /// Name of the plan, as the catalogue has it.
+    pub plan: String,
+    /// What was granted for the payment; a decimal such as `120.00`.
+    pub credits: String,
+    /// Of the account, the granted credits included; a decimal.
+    pub balance: String,
+    /// What was paid; a decimal such as `9.00`.
+    pub price: String,
+    /// ISO 4217, such as `EUR`.
+    pub currency: String,
+    /// End of the paid period; UTC.
+    #[serde(with = "rfc3339")]
+    pub period_end: OffsetDateTime,
 }
 
 /// The claims of a mailed token before they are signed.
@@ -120,7 +220,17 @@ impl Letter {
             | Self::PasswordReset { token, .. }
             | Self::VerifyEmail { token, .. }
             | Self::Welcome { token, .. } => Some(token),
-            Self::AccountDeleted { .. } | Self::PasswordChanged { .. } => None,
+            Self::AccountDeleted { .. }
+            | Self::CreditPurchase { .. }
+            | Self::GoogleLinked { .. }
+            | Self::GoogleUnlinked { .. }
+            | Self::PasswordChanged { .. }
+            | Self::PaymentFailed { .. }
+            | Self::PlanUpgrade { .. }
+            | Self::SubscriptionCancelled { .. }
+            | Self::SubscriptionRenewed { .. }
+            | Self::SubscriptionStarted { .. }
+            | Self::Test => None,
         }
     }
 }
