@@ -44,7 +44,7 @@ label-at = Date
 label-balance = Balance
 label-credits = Credits
 label-ends-at = End of the subscription
-label-identity = Account there
+label-identity = Linked account
 label-item = Purchase
 label-old-plan = Plan before
 label-period-end = Paid until
@@ -150,8 +150,8 @@ subscription-renewed-body = Your subscription at { $service_name } was renewed. 
 ## subscription_cancelled
 
 subscription-cancelled-subject = Your { $service_name } subscription was cancelled
-subscription-cancelled-preheader = It is not renewed any more.
-subscription-cancelled-body = Your subscription at { $service_name } was cancelled. It is not renewed any more, and nothing more is charged for it.
+subscription-cancelled-preheader = It will not renew.
+subscription-cancelled-body = Your subscription at { $service_name } was cancelled. It will not renew, and no further payments will be taken.
 subscription-cancelled-note = If you did not ask for this, please contact { $service_name }.
 
 ## plan_upgrade
@@ -163,14 +163,14 @@ plan-upgrade-body = Your subscription at { $service_name } has a new plan, in ef
 ## payment_failed
 
 payment-failed-subject = A payment to { $service_name } failed
-payment-failed-preheader = Please check how you pay.
+payment-failed-preheader = Please check your payment method.
 payment-failed-body = The payment for your subscription at { $service_name } failed.
-payment-failed-retried = It is tried again. Please make sure that your means of payment is valid and covered.
-payment-failed-last = It is not tried again. Without a payment the subscription ends.
+payment-failed-retried = It will be tried again automatically. Please make sure that your payment method is valid and has sufficient funds.
+payment-failed-last = It will not be tried again. Without a payment the subscription will end.
 payment-failed-action = Pay now
 
 ## test
 
 test-subject = Test message from { $service_name }
-test-preheader = Mails arrive.
-test-body = This is a test message from { $service_name }, sent on { $at }. You read it, so mails arrive.
+test-preheader = Mail delivery works.
+test-body = This is a test message from { $service_name }, sent on { $at }. If you can read it, mail delivery works.

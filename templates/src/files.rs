@@ -23,7 +23,7 @@ macro_rules! builtin {
 }
 
 // English stays first: it is the fallback. Another language is its file and one line here.
-const MESSAGES: &[(&str, &str)] = builtin!["en.ftl"];
+const MESSAGES: &[(&str, &str)] = builtin!["en.ftl", "de.ftl", "it.ftl"];
 
 const TEMPLATES: &[(&str, &str)] = builtin![
     "mail/_row.html",
@@ -144,4 +144,47 @@ fn list(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, TemplateErro
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> TemplateError {
     let path = path.to_owned();
     move |source| TemplateError::Unreadable { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// Each message with the variables that it names.
+    fn messages(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+        let mut messages: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut current = "";
+        for line in text.lines() {
+            if line.starts_with(|c: char| c.is_ascii_lowercase()) {
+                current = line.split_once(" = ").or(line.split_once(" =")).unwrap().0;
+                assert!(!messages.contains_key(current), "{current} twice");
+                messages.insert(current, BTreeSet::new());
+            }
+            let variables = line.split('$').skip(1).map(|rest| {
+                let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+                &rest[..end.unwrap_or(rest.len())]
+            });
+            if !line.starts_with('#') {
+                messages.entry(current).or_default().extend(variables);
+            }
+        }
+        messages.remove("");
+        messages
+    }
+
+    #[test]
+    fn every_language_has_the_same_messages_with_the_same_variables() {
+        let files = builtin().messages;
+        let english = messages(&files[0].text);
+        assert!(english.len() > 90 && english["greeting"].contains("username"));
+        for file in &files {
+            let translated = messages(&file.text);
+            for (id, variables) in &english {
+                assert_eq!(translated.get(id), Some(variables), "{id} in {}", file.path);
+            }
+            assert_eq!(translated.len(), english.len(), "{}", file.path);
+        }
+    }
 }

@@ -18,7 +18,7 @@
 //! let at = OffsetDateTime::UNIX_EPOCH.into();
 //! let mail = Mail::PasswordChanged { username: "ada".to_owned(), at };
 //! let rendered = templates.render(&locale, "Example", &mail)?;
-//! assert_eq!(rendered.subject, "Your Example password was changed");
+//! assert_eq!(rendered.subject, "Ihr Passwort für Example wurde geändert");
 //! # Ok(())
 //! # }
 //! ```
@@ -30,6 +30,7 @@
 //!
 //! - `mail/<name>.html`, `mail/<name>.txt`: one mail, named as by [`Mail::name`];
 //! - `mail/layout.html`, `mail/layout.txt`: the frame of all mails;
+//! - `mail/_row.html`: how HTML parts show one of several facts;
 //! - `<locale>.ftl`: messages in the Fluent syntax. They are replaced one by one, so the file may
 //!   hold only what differs. A file for a language that is not built in adds that language; what it
 //!   lacks is taken from English.
@@ -37,6 +38,8 @@
 //! Templates see `service_name`, `subject`, `locale`, `direction` (`ltr` or `rtl`), the fields of the
 //! mail, and the function `t("message-id")`. Messages see `$service_name` and the fields of the mail, and
 //! whatever else is passed: `t("message-id", colour="red")`. A subject sees `$service_name` only.
+//! Amounts, prices and moments are text by then, written by the messages `decimal-point`, `digit-group`,
+//! `money` and `moment`. What a mail may lack is asked for by `{% if link is defined %}`.
 //! A template whose name starts with `_` may be included by others. Text parts may use the filter `wrap`.
 
 mod error;

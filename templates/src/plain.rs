@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 /// Columns of a text part; long links stand out of it.
 const COLUMNS: usize = 72;
 
@@ -17,6 +19,33 @@ pub(crate) fn single_line(text: &str) -> String {
                 )
         })
         .collect()
+}
+
+/// Keeps the direction of a name to itself (UAX #9, FSI and PDI), or it would reorder the words around it.
+///
+/// Only where the directions may differ: the marks end up in what a reader copies.
+pub(crate) fn isolate<'a>(text: &'a str, direction: &str) -> Cow<'a, str> {
+    let differs = match direction {
+        "rtl" => text.contains(char::is_alphabetic),
+        _ => text.contains(is_right_to_left),
+    };
+    if differs {
+        Cow::Owned(format!("\u{2068}{text}\u{2069}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// By the blocks of the scripts that run from right to left.
+fn is_right_to_left(c: char) -> bool {
+    matches!(
+        c,
+        '\u{590}'..='\u{8ff}'
+        | '\u{fb1d}'..='\u{fdff}'
+        | '\u{fe70}'..='\u{feff}'
+        | '\u{10800}'..='\u{10fff}'
+        | '\u{1e800}'..='\u{1efff}'
+    )
 }
 
 /// Breaks long lines between words. A line that starts with a space stays as it is.
@@ -81,6 +110,21 @@ mod tests {
             ),
         ] {
             assert_eq!(single_line(raw), want, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_other_direction_are_isolated() {
+        for (text, direction, want) in [
+            ("ada", "ltr", "ada"),
+            ("Jürgen 漢字 👩", "ltr", "Jürgen 漢字 👩"),
+            ("שלום", "ltr", "\u{2068}שלום\u{2069}"),
+            ("ada (مرحبا)", "ltr", "\u{2068}ada (مرحبا)\u{2069}"),
+            ("ada", "rtl", "\u{2068}ada\u{2069}"),
+            ("24", "rtl", "24"),
+            ("", "rtl", ""),
+        ] {
+            assert_eq!(isolate(text, direction), want, "{text:?} in {direction}");
         }
     }
 

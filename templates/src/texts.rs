@@ -91,34 +91,29 @@ impl Texts {
     /// The language that fits an `Accept-Language` header best (RFC 9110 §12.5.4).
     pub(crate) fn negotiate(&self, header: &str) -> &str {
         let header = &header[..header.floor_char_boundary(HEADER_BYTES)];
-        let mut ranges: Vec<_> = header
+        let (mut wanted, refused): (Vec<_>, Vec<_>) = header
             .split(',')
             .take(HEADER_RANGES)
             .filter_map(weighted_range)
+            // RFC 9110 §12.4.2: a weight of zero means "not acceptable".
+            .partition(|(weight, _)| *weight > 0.0);
+        let acceptable: Vec<&str> = self
+            .names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| {
+                !refused
+                    .iter()
+                    .any(|(_, range)| range.eq_ignore_ascii_case(name))
+            })
             .collect();
         // The sort is stable: of equal weights the first named wins.
-        ranges.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        ranges
+        wanted.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        wanted
             .into_iter()
-            .find_map(|(_, range)| self.lookup(range))
+            .find_map(|(_, range)| lookup(&acceptable, range))
             .or(self.names.first().map(String::as_str))
             .unwrap_or_default()
-    }
-
-    /// RFC 4647 §3.4 (lookup), then any variety of the same language.
-    fn lookup(&self, range: &str) -> Option<&str> {
-        let mut names = self.names.iter().map(String::as_str);
-        if range == "*" {
-            return names.next();
-        }
-        let mut tag = range;
-        while !tag.is_empty() {
-            if let Some(name) = names.clone().find(|name| name.eq_ignore_ascii_case(tag)) {
-                return Some(name);
-            }
-            tag = tag.rfind('-').map_or("", |end| &tag[..end]);
-        }
-        names.find(|name| primary(name).eq_ignore_ascii_case(primary(range)))
     }
 }
 
@@ -142,6 +137,28 @@ impl Language {
     }
 }
 
+/// RFC 4647 §3.4 (lookup), then any variety of the same language.
+fn lookup<'a>(names: &[&'a str], range: &str) -> Option<&'a str> {
+    if range == "*" {
+        return names.first().copied();
+    }
+    let find = |tag: &str| {
+        names
+            .iter()
+            .copied()
+            .find(|name| name.eq_ignore_ascii_case(tag))
+    };
+    let mut tag = range;
+    while !tag.is_empty() {
+        if let Some(name) = find(tag) {
+            return Some(name);
+        }
+        tag = tag.rfind('-').map_or("", |end| &tag[..end]);
+    }
+    let same = |name: &&&str| primary(name).eq_ignore_ascii_case(primary(range));
+    names.iter().find(same).copied()
+}
+
 fn parse(file: File) -> Result<FluentResource, TemplateError> {
     FluentResource::try_new(file.text).map_err(|(resource, errors)| {
         let first = errors.into_iter().next();
@@ -163,7 +180,7 @@ fn parse(file: File) -> Result<FluentResource, TemplateError> {
     })
 }
 
-/// Weight and language of one part of the header; `None` if malformed or not acceptable.
+/// Weight and language of one part of the header; `None` if malformed.
 fn weighted_range(part: &str) -> Option<(f32, &str)> {
     let mut fields = part.split(';').map(str::trim);
     let range = fields.next().filter(|range| !range.is_empty())?;
@@ -175,8 +192,8 @@ fn weighted_range(part: &str) -> Option<(f32, &str)> {
             .parse()
             .ok()?,
     };
-    // RFC 9110 §12.4.2: a weight of zero means "not acceptable". NaN is in no range.
-    (weight > 0.0 && weight <= 1.0).then_some((weight, range))
+    // NaN is in no range.
+    (0.0..=1.0).contains(&weight).then_some((weight, range))
 }
 
 fn primary(tag: &str) -> &str {
@@ -223,6 +240,12 @@ mod tests {
             ("../../etc/passwd", "en"),
             ("дe, de\0, {{ 7 }}", "en"),
             ("fr, *;q=0.1", "en"),
+            ("en;q=0, *", "de"),
+            ("en;q=0, *;q=0.5, it;q=0.6", "it"),
+            ("*, EN;q=0.000, de;q=0", "it"),
+            ("*;q=0", "en"),
+            ("de-AT, de;q=0", "en"),
+            ("it-CH, de-CH;q=0.9", "it"),
         ] {
             assert_eq!(texts.negotiate(header), want, "{header:?}");
         }

@@ -44,11 +44,11 @@ impl Amount {
 }
 
 impl Money {
-    /// An amount as of [`Amount::new`], and the code of its currency: `EUR`.
+    /// An amount as of [`Amount::new`], and the code of its currency: `EUR`, in any case.
     pub fn new(amount: impl Into<String>, currency: impl Into<String>) -> Self {
         Self {
             amount: amount.into(),
-            currency: currency.into(),
+            currency: currency.into().to_ascii_uppercase(),
         }
     }
 }
