@@ -212,9 +212,9 @@ impl App {
         format!("{account:?}\n{password:?}\n{sessions:?}\n{audit:?}\n{mails:?}")
     }
 
-    /// Every byte of the store's files; `None` for a store without files.
-    pub fn stored_bytes(&self) -> Option<Vec<u8>> {
-        self.data.bytes()
+    /// Every byte that the store keeps; `None` for a store that keeps nothing beyond its process.
+    pub async fn stored_bytes(&self) -> Option<Vec<u8>> {
+        self.data.bytes().await
     }
 }
 

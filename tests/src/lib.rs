@@ -48,6 +48,7 @@ pub use store::{Fault, Hold, StoreKind, TestStore};
 macro_rules! on_each_store {
     ($($behaviour:ident)*) => {
         $crate::on_each_store!(@over memory: Memory $($behaviour)*);
+        $crate::on_each_store!(@over postgres: Postgres $($behaviour)*);
         $crate::on_each_store!(@over sqlite: Sqlite $($behaviour)*);
     };
     (@over $module:ident: $kind:ident $($behaviour:ident)*) => {

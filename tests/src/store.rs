@@ -18,15 +18,26 @@ use auth_core::{
         User, UserId,
     },
 };
+use auth_store_postgres::{PgStore, sqlx};
 use auth_store_sqlite::SqliteStore;
+use futures_util::TryStreamExt;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
+
+use crate::postgres::{self, Database};
+
+/// The tests of one program share a server, and each has a few of its connections.
+const CONNECTIONS: u32 = 4;
+/// For one of them, where a whole suite keeps the machine busy.
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Which store is under an [`App`](crate::App).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
     /// `auth_core::adapters::MemoryStore`.
     Memory,
+    /// `auth_store_postgres::PgStore`, in a database of its own.
+    Postgres,
     /// `auth_store_sqlite::SqliteStore`, in a file.
     Sqlite,
 }
@@ -35,6 +46,7 @@ pub enum StoreKind {
 #[derive(Debug)]
 pub(crate) enum Data {
     Memory(MemoryStore),
+    Postgres(Database),
     Sqlite(TempDir),
 }
 
@@ -43,6 +55,7 @@ impl Data {
     pub(crate) async fn new(kind: StoreKind) -> Self {
         match kind {
             StoreKind::Memory => Self::Memory(MemoryStore::default()),
+            StoreKind::Postgres => Self::Postgres(postgres::database().await),
             StoreKind::Sqlite => {
                 let data = Self::Sqlite(tempfile::tempdir().unwrap());
                 data.sqlite().await.migrate().await.unwrap();
@@ -55,6 +68,12 @@ impl Data {
     pub(crate) async fn handle(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
+            Self::Postgres(database) => {
+                let pool = PgStore::pool_options()
+                    .max_connections(CONNECTIONS)
+                    .acquire_timeout(PATIENCE);
+                Arc::new(PgStore::connect_with(&database.url, pool).await.unwrap())
+            }
             Self::Sqlite(_) => Arc::new(self.sqlite().await),
         }
     }
@@ -68,18 +87,36 @@ impl Data {
             .unwrap()
     }
 
-    /// Every byte that a thief of the files would have; `None` where there are no files.
-    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
-        let Self::Sqlite(directory) = self else {
-            return None;
-        };
-        let files = std::fs::read_dir(directory.path()).unwrap();
-        Some(
-            files
-                .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
-                .collect(),
-        )
+    /// Every byte that a thief of the data would have; `None` where nothing outlives the process.
+    pub(crate) async fn bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Postgres(database) => Some(all_rows(database).await),
+            Self::Sqlite(directory) => {
+                let files = std::fs::read_dir(directory.path()).unwrap();
+                let bytes = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap());
+                Some(bytes.collect())
+            }
+        }
     }
+}
+
+/// Every row of our tables, with bytes as they are.
+async fn all_rows(database: &Database) -> Vec<u8> {
+    let mut connection = database.raw().await;
+    let copies: Vec<String> = sqlx::query_scalar(
+        "select format('copy %I.%I to stdout (format binary)', schemaname, tablename) from pg_tables where schemaname = 'auth'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let mut bytes = Vec::new();
+    for copy in copies {
+        let rows = connection.copy_out_raw(&copy).await.unwrap();
+        let rows: Vec<_> = rows.try_collect().await.unwrap();
+        bytes.extend(rows.concat());
+    }
+    bytes
 }
 
 /// A store of any kind that fails or waits when a test wants it to. Clones are one store.

@@ -22,15 +22,20 @@ mod cluster;
 mod proxy;
 
 use std::{
+    cell::RefCell,
     path::Path,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
 };
 
 use auth_store_postgres::{
     PgStore,
     sqlx::{self, AssertSqlSafe, Connection, Executor, PgConnection},
 };
-use tokio::sync::OnceCell;
+use tokio::{runtime, sync::OnceCell};
 
 pub use cluster::Cluster;
 pub use proxy::{Counts, Proxy};
@@ -40,7 +45,7 @@ const INSTRUCTIONS: &str = "The tests over Postgres need a server, one of:\n\
     - the server's binaries on this machine, in /usr/lib/postgresql/*/bin or where pg_config says (Debian: apt-get install postgresql). \
     As root, a user \"postgres\" too, because the server refuses to run as root.";
 
-/// One database for one test.
+/// One database for one test. It is dropped with the thread that asked for it, which is the test's own.
 #[derive(Debug, Clone)]
 pub struct Database {
     /// Where it is, with all that is needed to connect.
@@ -62,21 +67,41 @@ impl Database {
 /// A database with our schema.
 pub async fn database() -> Database {
     let server = server().await;
-    server.create(&server.template).await
+    server.for_this_test(&server.template).await
 }
 
 /// A database with nothing in it.
 pub async fn empty_database() -> Database {
-    server().await.create(NOTHING).await
+    server().await.for_this_test(NOTHING).await
 }
 
 /// The template without a schema.
 const NOTHING: &str = "template0";
 
+thread_local! {
+    /// Of the test on this thread: its stores have no hand that could hold them.
+    static DATABASES: RefCell<Vec<InUse>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hands its database over when it is dropped.
+struct InUse {
+    name: String,
+    done: Sender<String>,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // Where the process ends, the next one finds it.
+        let _ = self.done.send(std::mem::take(&mut self.name));
+    }
+}
+
 struct Server {
     /// Of a database that is there already.
     url: String,
     template: String,
+    /// Takes the names of databases that are done with.
+    done: Sender<String>,
     /// Ends with the process.
     _cluster: Option<Cluster>,
 }
@@ -97,37 +122,53 @@ impl Server {
             let cluster = Cluster::for_throw_away_data();
             (cluster.url(), Some(cluster))
         };
-        let mut server = Self {
-            url,
-            template: NOTHING.to_owned(),
-            _cluster: cluster,
-        };
-        let template = server.create(NOTHING).await;
-        let store = template.store().await;
+        let template = create(&url, NOTHING).await;
+        let store = Database {
+            url: with_database(&url, &template),
+        }
+        .store()
+        .await;
         store.migrate().await.unwrap();
         store.close().await;
-        server.template = template
-            .url
-            .split('?')
-            .next()
-            .and_then(|address| address.rsplit('/').next())
-            .unwrap()
-            .to_owned();
-        server
+        let (done, names) = mpsc::channel();
+        thread::spawn({
+            let url = url.clone();
+            move || drop_each(&url, &names)
+        });
+        Self {
+            url,
+            template,
+            done,
+            _cluster: cluster,
+        }
     }
 
-    async fn create(&self, template: &str) -> Database {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("auth_test_{}_{number}", std::process::id());
-        admin(
-            &self.url,
-            format!("create database {name} template {template}"),
-        )
-        .await;
-        Database {
-            url: with_database(&self.url, &name),
-        }
+    async fn for_this_test(&self, template: &str) -> Database {
+        let name = create(&self.url, template).await;
+        let url = with_database(&self.url, &name);
+        let done = self.done.clone();
+        DATABASES.with_borrow_mut(|databases| databases.push(InUse { name, done }));
+        Database { url }
+    }
+}
+
+/// Makes a database on a server, and tells its name.
+async fn create(url: &str, template: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("auth_test_{}_{number}", std::process::id());
+    admin(url, format!("create database {name} template {template}")).await;
+    name
+}
+
+/// Drops databases as long as there may be more of them. `force`: connections may be left of the test's tasks.
+fn drop_each(url: &str, names: &Receiver<String>) {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for name in names {
+        runtime.block_on(admin(url, format!("drop database {name} with (force)")));
     }
 }
 

@@ -54,7 +54,7 @@ fn contains(bytes: &[u8], secret: &str) -> bool {
 async fn a_stolen_database_opens_nothing(store: StoreKind) {
     let app = App::on(store).await;
     let mut secrets = whole_life(&app).await;
-    let Some(before) = app.stored_bytes() else {
+    let Some(before) = app.stored_bytes().await else {
         return; // memory has nothing to steal
     };
     app.deliver().await;
@@ -66,7 +66,7 @@ async fn a_stolen_database_opens_nothing(store: StoreKind) {
         }
     }
     assert!(secrets.len() >= 16, "{}", secrets.len());
-    let after = app.stored_bytes().unwrap();
+    let after = app.stored_bytes().await.unwrap();
     assert!(
         contains(&after, "ada@example.org"),
         "these are not the right bytes"
