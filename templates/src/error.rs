@@ -9,8 +9,12 @@ use fluent_bundle::FluentError;
 #[non_exhaustive]
 pub enum TemplateError {
     /// A message exists but cannot be formatted: most often it names a variable that its mail lacks.
-    #[error("the message `{message}` of {template} cannot be formatted in `{locale}`")]
+    #[error("{}: the message `{message}` of {template} cannot be formatted in `{locale}`", place(file, *line))]
     Message {
+        /// File of the message, relative to its folder.
+        file: String,
+        /// Line, counted from one, where it is known.
+        line: Option<u32>,
         /// Template that asked for the message.
         template: String,
         /// Locale that was rendered.
@@ -21,8 +25,12 @@ pub enum TemplateError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// A message is missing, in English too.
-    #[error("the message `{message}` of {template} is missing in `{locale}` and in `en`")]
+    #[error("{}: the message `{message}` of {template} is missing in `{locale}` and in `en`", place(file, *line))]
     MissingMessage {
+        /// File of the template that asks for it, relative to its folder.
+        file: String,
+        /// Line, counted from one, where it is known.
+        line: Option<u32>,
         /// Template that asked for the message.
         template: String,
         /// Locale that was rendered.
@@ -31,22 +39,26 @@ pub enum TemplateError {
         message: String,
     },
     /// A template cannot be rendered: most often it names a variable that its mail lacks.
-    #[error("{template} cannot be rendered in `{locale}`")]
+    #[error("{}: {template} cannot be rendered in `{locale}`", place(file, *line))]
     Render {
+        /// File of the fault, relative to its folder: the template, or one that it extends or includes.
+        file: String,
+        /// Line, counted from one, where it is known.
+        line: Option<u32>,
         /// Template that was rendered.
         template: String,
         /// Locale that was rendered.
         locale: String,
-        /// What failed, and on which line.
+        /// What failed.
         source: Box<dyn Error + Send + Sync>,
     },
     /// A template or message file breaks the rules of its syntax.
-    #[error("{file} has a syntax error{}", line.map(|line| format!(" on line {line}")).unwrap_or_default())]
+    #[error("{}: this breaks the rules of the syntax", place(file, *line))]
     Syntax {
         /// File, relative to its folder.
         file: String,
         /// Line, counted from one, where it is known.
-        line: Option<usize>,
+        line: Option<u32>,
         /// What the parser says.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -55,6 +67,16 @@ pub enum TemplateError {
     UnknownFile {
         /// The file.
         path: PathBuf,
+    },
+    /// A template names a variable that its mail does not have, perhaps only in a branch that no trial rendering takes.
+    #[error("{}: `{variable}` is no variable of this template", place(file, *line))]
+    UnknownVariable {
+        /// File, relative to its folder.
+        file: String,
+        /// Line, counted from one, where it is known.
+        line: Option<u32>,
+        /// What the template asks for.
+        variable: String,
     },
     /// A message file is not named after a language.
     #[error("{file} is not named after a language")]
@@ -72,26 +94,54 @@ pub enum TemplateError {
     },
 }
 
+/// Where somebody has to look.
+fn place(file: &str, line: Option<u32>) -> String {
+    match line {
+        Some(line) => format!("{file}, line {line}"),
+        None => file.to_owned(),
+    }
+}
+
 /// Why a message gives no text; the template that asked for it adds its name.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum TextError {
-    #[error("the message `{0}` cannot be formatted")]
-    Format(String, #[source] FluentError),
+    #[error("the message `{message}` cannot be formatted")]
+    Format {
+        message: String,
+        file: String,
+        line: Option<u32>,
+        source: Box<FluentError>,
+    },
     #[error("the message `{0}` is missing")]
     Missing(String),
 }
 
 impl TextError {
-    pub(crate) fn in_template(self, template: &str, locale: &str) -> TemplateError {
+    /// `asked` is where the template asks for the message.
+    pub(crate) fn in_template(
+        self,
+        template: &str,
+        asked: (&str, Option<u32>),
+        locale: &str,
+    ) -> TemplateError {
         let (template, locale) = (template.to_owned(), locale.to_owned());
         match self {
-            Self::Format(message, source) => TemplateError::Message {
+            Self::Format {
+                message,
+                file,
+                line,
+                source,
+            } => TemplateError::Message {
+                file,
+                line,
                 template,
                 locale,
                 message,
-                source: source.into(),
+                source,
             },
             Self::Missing(message) => TemplateError::MissingMessage {
+                file: asked.0.to_owned(),
+                line: asked.1,
                 template,
                 locale,
                 message,

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::path::Path;
@@ -12,7 +12,7 @@ use minijinja::{
 };
 
 use crate::error::TextError;
-use crate::files::{self, Files};
+use crate::files::{self, File, Files};
 use crate::plain;
 use crate::texts::Texts;
 use crate::values;
@@ -120,7 +120,10 @@ impl Templates {
         let subject = self
             .texts
             .format(language, &subject_id, &fluent_args(&variables, direction))
-            .map_err(|error| error.in_template(&format!("the subject of {name}"), locale))?;
+            .map_err(|error| {
+                let subject = format!("the subject of {name}");
+                error.in_template(&subject, ("messages", None), locale)
+            })?;
         let subject = plain::single_line(&subject.replace('\n', " "));
 
         self.fields(language, mail, &mut variables)
@@ -176,9 +179,12 @@ impl Templates {
             .lstrip_blocks(true)
             .build();
         env.set_syntax(syntax.map_err(|source| syntax_error("mail", source))?);
-        for file in files.templates {
-            env.add_template_owned(file.path.clone(), file.text)
+        for file in &files.templates {
+            env.add_template_owned(file.path.clone(), file.text.clone())
                 .map_err(|source| syntax_error(&file.path, source))?;
+        }
+        for mail in Mail::samples() {
+            check_variables(&env, &mail, &files.templates)?;
         }
         let templates = Self {
             env: Arc::new(env),
@@ -231,6 +237,68 @@ impl Templates {
                 .map_err(no_text)
         })
     }
+}
+
+/// Refuses a mail's template that names what its mail does not have, be it in a branch that no trial rendering takes.
+fn check_variables(
+    env: &Environment<'_>,
+    mail: &Mail,
+    files: &[File],
+) -> Result<(), TemplateError> {
+    let fields = Value::from(Serde(mail));
+    let fields: BTreeSet<String> = fields
+        .try_iter()
+        .into_iter()
+        .flatten()
+        .map(|key| key.to_string())
+        .collect();
+    // What a layout sets is known to the templates that extend it.
+    let is_set = |variable: &str| {
+        files.iter().any(|file| {
+            let words: Vec<&str> = words(&file.text).collect();
+            words
+                .windows(2)
+                .any(|pair| matches!(pair, ["as" | "import" | "macro" | "set", name] if *name == variable))
+        })
+    };
+    let known = |variable: &String| {
+        [
+            "direction",
+            "locale",
+            "service_name",
+            "subject",
+            "super",
+            "t",
+        ]
+        .contains(&variable.as_str())
+            || fields.contains(variable)
+            || env.globals().any(|(global, _)| global == variable)
+            || is_set(variable)
+    };
+    for extension in ["html", "txt"] {
+        let path = format!("mail/{}.{extension}", mail.name());
+        let template = env
+            .get_template(&path)
+            .map_err(|source| syntax_error(&path, source))?;
+        // By name, so that the same mistake is told first each time.
+        let undeclared: BTreeSet<_> = template.undeclared_variables(false).into_iter().collect();
+        if let Some(variable) = undeclared.into_iter().find(|variable| !known(variable)) {
+            let mut lines = (1..).zip(template.source().lines());
+            return Err(TemplateError::UnknownVariable {
+                line: lines
+                    .find(|(_, line)| words(line).any(|word| word == variable))
+                    .map(|(number, _)| number),
+                file: path,
+                variable,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
 }
 
 impl fmt::Debug for Templates {
@@ -295,24 +363,34 @@ fn no_text(error: TextError) -> minijinja::Error {
     minijinja::Error::new(ErrorKind::InvalidOperation, "no text").with_source(error)
 }
 
+fn line_of(error: &minijinja::Error) -> Option<u32> {
+    error.line()?.try_into().ok()
+}
+
 fn syntax_error(file: &str, source: minijinja::Error) -> TemplateError {
     TemplateError::Syntax {
         file: file.to_owned(),
-        line: source.line(),
+        line: line_of(&source),
         source: source.into(),
     }
 }
 
-/// A fault of a message comes wrapped by the template that asked for it.
+/// A fault of a message comes wrapped by the template that asked for it, a fault of a layout by the template that extends it.
 fn render_error(source: minijinja::Error, template: &str, locale: &str) -> TemplateError {
+    let mut file = (template, None);
     let mut cause: Option<&(dyn Error + 'static)> = Some(&source);
     while let Some(error) = cause {
         if let Some(text) = error.downcast_ref::<TextError>() {
-            return text.clone().in_template(template, locale);
+            return text.clone().in_template(template, file, locale);
+        }
+        if let Some(error) = error.downcast_ref::<minijinja::Error>() {
+            file = error.name().map_or(file, |name| (name, line_of(error)));
         }
         cause = error.source();
     }
     TemplateError::Render {
+        file: file.0.to_owned(),
+        line: file.1,
         template: template.to_owned(),
         locale: locale.to_owned(),
         source: source.into(),

@@ -1,5 +1,10 @@
+use std::collections::HashMap;
+
 use fluent_bundle::concurrent::FluentBundle;
-use fluent_bundle::{FluentArgs, FluentResource};
+use fluent_bundle::resolver::ResolverError;
+use fluent_bundle::resolver::errors::ReferenceKind;
+use fluent_bundle::{FluentArgs, FluentError, FluentResource};
+use fluent_syntax::ast::{Expression, InlineExpression, Pattern, PatternElement};
 use unic_langid::{CharacterDirection, LanguageIdentifier};
 
 use crate::TemplateError;
@@ -19,9 +24,14 @@ pub(crate) struct Texts {
     names: Vec<String>,
 }
 
+/// How deep messages may stand in messages; deeper ones are not looked into before they are formatted.
+const DEPTH: usize = 8;
+
 pub(crate) struct Language {
     identifier: LanguageIdentifier,
     bundle: FluentBundle<FluentResource>,
+    /// File and line of each message.
+    places: HashMap<String, (String, u32)>,
 }
 
 impl Texts {
@@ -33,14 +43,14 @@ impl Texts {
                 stem.parse().map_err(|_| TemplateError::UnknownLanguage {
                     file: file.path.clone(),
                 })?;
-            let resource = parse(file)?;
-            match languages
-                .iter_mut()
-                .find(|language| language.identifier == identifier)
-            {
-                Some(language) => language.bundle.add_resource_overriding(resource),
-                None => languages.push(Language::new(identifier, resource)),
-            }
+            let known = languages
+                .iter()
+                .position(|language| language.identifier == identifier);
+            let position = known.unwrap_or_else(|| {
+                languages.push(Language::new(identifier));
+                languages.len() - 1
+            });
+            languages[position].add(file)?;
         }
         let names = languages
             .iter()
@@ -118,21 +128,86 @@ impl Texts {
 }
 
 impl Language {
-    fn new(identifier: LanguageIdentifier, resource: FluentResource) -> Self {
+    fn new(identifier: LanguageIdentifier) -> Self {
         let mut bundle = FluentBundle::new_concurrent(vec![identifier.clone()]);
         // Isolation marks around each variable would end up in copied names and addresses.
         bundle.set_use_isolating(false);
-        bundle.add_resource_overriding(resource);
-        Self { identifier, bundle }
+        Self {
+            identifier,
+            bundle,
+            places: HashMap::new(),
+        }
+    }
+
+    /// Later files replace messages of earlier ones.
+    fn add(&mut self, file: File) -> Result<(), TemplateError> {
+        let path = file.path.clone();
+        let resource = parse(file)?;
+        for (number, line) in (1..).zip(resource.source().lines()) {
+            let in_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            let id = &line[..line.find(|c| !in_id(c)).unwrap_or(line.len())];
+            if !id.is_empty() {
+                self.places.insert(id.to_owned(), (path.clone(), number));
+            }
+        }
+        self.bundle.add_resource_overriding(resource);
+        Ok(())
     }
 
     fn format(&self, id: &str, args: &FluentArgs<'_>) -> Option<Result<String, TextError>> {
         let pattern = self.bundle.get_message(id)?.value()?;
         let mut errors = Vec::new();
         let text = self.bundle.format_pattern(pattern, Some(args), &mut errors);
-        Some(match errors.into_iter().next() {
-            Some(error) => Err(TextError::Format(id.to_owned(), error)),
-            None => Ok(text.into_owned()),
+        // Also what no rendering showed so far: a variant for one hour, when all links live for many.
+        let unknown = || {
+            let id = self.unknown_variable(pattern, args, DEPTH)?.to_owned();
+            let reference = ResolverError::Reference(ReferenceKind::Variable { id });
+            Some(FluentError::ResolverError(reference))
+        };
+        let Some(source) = errors.into_iter().next().or_else(unknown) else {
+            return Some(Ok(text.into_owned()));
+        };
+        let place = self.places.get(id).cloned();
+        let (file, line) = place.map_or_else(Default::default, |(file, line)| (file, Some(line)));
+        Some(Err(TextError::Format {
+            message: id.to_owned(),
+            file,
+            line,
+            source: source.into(),
+        }))
+    }
+
+    /// A variable in any branch of a message, or of one that it refers to, for which there is no value.
+    fn unknown_variable<'a>(
+        &'a self,
+        pattern: &Pattern<&'a str>,
+        args: &FluentArgs<'_>,
+        depth: usize,
+    ) -> Option<&'a str> {
+        let depth = depth.checked_sub(1)?;
+        let inline = |expression: &InlineExpression<&'a str>| match expression {
+            InlineExpression::VariableReference { id } => {
+                args.get(id.name).is_none().then_some(id.name)
+            }
+            InlineExpression::MessageReference {
+                id,
+                attribute: None,
+            } => {
+                let message = self.bundle.get_message(id.name)?;
+                self.unknown_variable(message.value()?, args, depth)
+            }
+            _ => None,
+        };
+        pattern.elements.iter().find_map(|element| match element {
+            PatternElement::TextElement { .. } => None,
+            PatternElement::Placeable { expression } => match expression {
+                Expression::Inline(expression) => inline(expression),
+                Expression::Select { selector, variants } => inline(selector).or_else(|| {
+                    variants
+                        .iter()
+                        .find_map(|variant| self.unknown_variable(&variant.value, args, depth))
+                }),
+            },
         })
     }
 }
@@ -163,14 +238,8 @@ fn parse(file: File) -> Result<FluentResource, TemplateError> {
     FluentResource::try_new(file.text).map_err(|(resource, errors)| {
         let first = errors.into_iter().next();
         let line = first.as_ref().and_then(|error| {
-            Some(
-                resource
-                    .source()
-                    .get(..error.pos.start)?
-                    .matches('\n')
-                    .count()
-                    + 1,
-            )
+            let before = resource.source().get(..error.pos.start)?;
+            u32::try_from(before.matches('\n').count() + 1).ok()
         });
         TemplateError::Syntax {
             file: file.path,
@@ -287,7 +356,31 @@ mod tests {
     fn an_unknown_variable_is_an_error_and_not_a_hole_in_the_text() {
         let texts = texts(&[("en.ftl", "a = Hello { $nobody }")]);
         let error = texts.format(0, "a", &FluentArgs::new()).unwrap_err();
-        assert!(matches!(error, TextError::Format(id, _) if id == "a"));
+        assert!(
+            matches!(error, TextError::Format { message, line: Some(1), .. } if message == "a")
+        );
+    }
+
+    #[test]
+    fn an_unknown_variable_is_found_in_branches_that_are_not_taken() {
+        for message in [
+            "a = { $n ->\n    [one] { $nobody }\n   *[other] many\n}",
+            "b = { $n ->\n    [one] { a }\n   *[other] many\n}\na = { $nobody }",
+        ] {
+            let texts = texts(&[("en.ftl", message)]);
+            let args = FluentArgs::from_iter([("n", 24)]);
+            let error = texts.format(0, &message[..1], &args).unwrap_err();
+            assert!(
+                matches!(error, TextError::Format { line: Some(1), .. }),
+                "{message}"
+            );
+        }
+        let endless = texts(&[(
+            "en.ftl",
+            "a = { $n ->\n    [one] { a }\n   *[other] many\n}",
+        )]);
+        let args = FluentArgs::from_iter([("n", 24)]);
+        assert_eq!(endless.format(0, "a", &args).unwrap(), "many");
     }
 
     #[test]

@@ -148,16 +148,47 @@ fn a_message_over_several_lines_gives_a_subject_of_one() -> Outcome {
 }
 
 #[test]
+fn one_language_is_changed_and_the_others_stay() -> Outcome {
+    let templates = load("one", &[("de.ftl", "greeting = Moin { $username },\n")])?;
+    let builtin = Templates::builtin()?;
+    for locale in ["en", "it"] {
+        assert!(password_changed(&templates, locale)? == password_changed(&builtin, locale)?);
+    }
+    let german = password_changed(&templates, "de")?;
+    assert!(german.text.starts_with("Moin <ada>,\n"));
+    assert_eq!(german.subject, password_changed(&builtin, "de")?.subject);
+    Ok(())
+}
+
+#[test]
+fn what_a_layout_sets_is_known_to_its_mails() -> Outcome {
+    let files = [
+        (
+            "mail/layout.txt",
+            "{% set mark = \"*\" %}{% block body %}{% endblock %}{% block note %}{% endblock %}",
+        ),
+        (
+            "mail/test.txt",
+            "{% extends \"mail/layout.txt\" %}{% block body %}{{ mark }} {{ at }}{% endblock %}",
+        ),
+    ];
+    let templates = load("set", &files)?;
+    let at = OffsetDateTime::UNIX_EPOCH.into();
+    let text = templates.render("en", "Example", &Mail::Test { at })?.text;
+    assert_eq!(text, "* 1 January 1970 at 00:00 UTC\n");
+    Ok(())
+}
+
+#[test]
 fn a_subject_that_wants_user_text_is_refused() {
     let error = refusal(
         "subject-user",
-        &[("en.ftl", "welcome-subject = Hi { $username }\n")],
+        &[("en.ftl", "\nwelcome-subject = Hi { $username }\n")],
     )
     .unwrap();
-    assert!(
-        matches!(&error, TemplateError::Message { template, locale, message, .. }
-            if template == "the subject of welcome" && locale == "en" && message == "welcome-subject"),
-        "{error:?}"
+    assert_eq!(
+        error.to_string(),
+        "en.ftl, line 2: the message `welcome-subject` of the subject of welcome cannot be formatted in `en`"
     );
     assert!(
         error
@@ -167,41 +198,62 @@ fn a_subject_that_wants_user_text_is_refused() {
 }
 
 #[test]
-fn a_missing_variable_is_reported_with_template_and_locale() {
-    for text in [
-        "{{ usernme }}",
-        "{{ t(\"greeting\", username=usernme) }}",
-        "{{ link }}",
+fn an_unknown_variable_is_reported_with_file_and_line() {
+    for (text, variable) in [
+        ("{{ usernme }}", "usernme"),
+        ("{{ t(\"greeting\", username=usernme) }}", "usernme"),
+        (
+            "{% if username == \"ada\" %}{{ nobody }}{% endif %}",
+            "nobody",
+        ),
+        // Another mail's.
+        ("{{ link }}", "link"),
     ] {
-        let error = refusal("variable", &[("mail/account_deleted.txt", text)]).unwrap();
-        assert!(
-            matches!(&error, TemplateError::Render { template, locale, .. }
-                if template == "mail/account_deleted.txt" && locale == "en"),
-            "{text}: {error:?}"
+        let text = format!("one\ntwo\n{text}");
+        let error = refusal("variable", &[("mail/account_deleted.txt", &text)]).unwrap();
+        let want = format!(
+            "mail/account_deleted.txt, line 3: `{variable}` is no variable of this template"
         );
-        assert!(error.source().is_some(), "{text}");
+        assert_eq!(error.to_string(), want, "{error:?}");
     }
 }
 
 #[test]
-fn a_missing_message_is_reported_with_template_and_locale() {
-    let layout = "{% block body %}{% endblock %}{{ t(\"nowhere\") }}";
+fn a_fault_of_a_layout_is_reported_with_its_file_and_line() {
+    let error = refusal("layout-fault", &[("mail/layout.html", "\n{{ nothing }}")]).unwrap();
+    assert_eq!(
+        error.to_string(),
+        "mail/layout.html, line 2: mail/welcome.html cannot be rendered in `en`"
+    );
+}
+
+#[test]
+fn a_missing_message_is_reported_with_file_and_line() {
+    let layout = "\n{% block body %}{% endblock %}{{ t(\"nowhere\") }}";
     let error = refusal("message", &[("mail/layout.html", layout)]).unwrap();
-    assert!(
-        matches!(&error, TemplateError::MissingMessage { template, locale, message }
-            if template == "mail/welcome.html" && locale == "en" && message == "nowhere"),
-        "{error:?}"
+    assert_eq!(
+        error.to_string(),
+        "mail/layout.html, line 2: the message `nowhere` of mail/welcome.html is missing in `en` and in `en`"
     );
 }
 
 #[test]
 fn a_fault_in_another_language_is_reported_for_that_language() {
-    let error = refusal("de", &[("de.ftl", "greeting = Hallo { $benutzer }\n")]).unwrap();
-    assert!(
-        matches!(&error, TemplateError::Message { locale, message, .. }
-            if locale == "de" && message == "greeting"),
-        "{error:?}"
-    );
+    for (messages, line) in [
+        ("greeting = Hallo { $benutzer }\n", 1),
+        // All links of the trial live for more than one hour.
+        (
+            "\nvalid-hours = { $valid_hours ->\n    [one] { $eine } Stunde\n   *[other] mehr\n}\n",
+            2,
+        ),
+    ] {
+        let error = refusal("de", &[("de.ftl", messages)]).unwrap();
+        assert!(
+            matches!(&error, TemplateError::Message { file, line: Some(at), locale, .. }
+                if file == "de.ftl" && *at == line && locale == "de"),
+            "{error:?}"
+        );
+    }
 }
 
 #[test]

@@ -126,6 +126,9 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         .hashing(settings.accounts.hashing)
         .service_name(&settings.server.service_name)
         .unverified_account_lifetime(settings.accounts.unverified_lifetime);
+    if let Some(templates) = &settings.templates {
+        builder = builder.templates(templates.clone());
+    }
     if let Some(folder) = &mails {
         builder = builder.mailer(folder.clone(), links);
     }

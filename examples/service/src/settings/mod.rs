@@ -12,11 +12,16 @@ mod server;
 
 use std::str::FromStr;
 
+use auth_core::Templates;
+
 use self::reader::Reader;
 pub(crate) use self::{
     accounts::Accounts, database::Database, logs::Logs, mail::Mail, server::Server,
 };
-use crate::secrets::{self, Generated};
+use crate::{
+    chain,
+    secrets::{self, Generated},
+};
 
 /// Everything that can be set, checked.
 pub(crate) struct Settings {
@@ -26,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) logs: Logs,
     pub(crate) mail: Mail,
     pub(crate) server: Server,
+    /// `None`: the built-in ones.
+    pub(crate) templates: Option<Templates>,
     /// For the operator: what was set and has no effect.
     pub(crate) notes: Vec<String>,
 }
@@ -126,6 +133,9 @@ impl Settings {
         let logs = Logs::read(reader, production);
         let mail = Mail::read(reader)?;
         let server = Server::read(reader, production, generated.internal_api_key);
+        let templates = reader.optional("MAIL_TEMPLATES", |folder| {
+            Templates::with_overrides(folder.as_ref()).map_err(|error| chain(&error))
+        });
         let notes = not_obeyed(reader, production);
         Some(Self {
             accounts: Accounts::read(reader, environment, generated.secret_key)?,
@@ -134,6 +144,7 @@ impl Settings {
             logs,
             mail,
             server,
+            templates,
             notes,
         })
     }
@@ -268,6 +279,31 @@ mod tests {
         assert_eq!(settings.environment, Environment::Development);
         assert!(dir.path().join("x.secrets").exists());
         assert!(settings.server.host.is_loopback());
+    }
+
+    #[test]
+    fn a_fault_in_a_mail_template_is_told_with_its_file_and_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().to_str().unwrap();
+        let values = [
+            ("DATABASE_URL", "sqlite::memory:"),
+            ("MAIL_TEMPLATES", folder),
+        ];
+        std::fs::write(
+            dir.path().join("fr.ftl"),
+            "greeting = Bonjour { $username },",
+        )
+        .unwrap();
+        let templates = parse(&values).unwrap().templates.unwrap();
+        assert_eq!(templates.locales(), ["en", "de", "it", "fr"]);
+
+        std::fs::write(dir.path().join("fr.ftl"), "\ngreeting = Bonjour { $nom },").unwrap();
+        let faults = parse(&values).err().unwrap();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(
+            faults[0].starts_with("MAIL_TEMPLATES: fr.ftl, line 2: ") && faults[0].contains("nom"),
+            "{faults:?}"
+        );
     }
 
     #[test]
