@@ -431,10 +431,11 @@ impl Auth {
         let jti = self.secret();
         // NIST SP 800-63B-4 §4.2: a mailed code lives 24 hours at most.
         let expires_at = now
-            + if purpose == Purpose::ResetPassword {
-                Duration::HOUR
-            } else {
-                Duration::DAY
+            + match purpose {
+                Purpose::ReclaimAccount | Purpose::ResetPassword => Duration::HOUR,
+                Purpose::CancelEmailChange | Purpose::ChangeEmail | Purpose::VerifyEmail => {
+                    Duration::DAY
+                }
             };
         let row = NewMailedToken {
             digest: Digest::of(jti.expose()),

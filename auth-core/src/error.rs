@@ -1,5 +1,7 @@
 use std::error::Error as StdError;
 
+use time::Duration;
+
 use crate::{
     ports::{StoreError, Unique},
     types::Invalid,
@@ -39,6 +41,9 @@ pub enum Error {
     /// No live session of this user has the id.
     #[error("there is no such session")]
     SessionNotFound,
+    /// More mails were asked for than anybody is sent. The same call may pass after that time.
+    #[error("too many mails were asked for")]
+    Throttled(Duration),
     /// The token was good once.
     #[error("the token has expired")]
     TokenExpired,
@@ -94,6 +99,7 @@ impl Error {
             Self::Overloaded => "overloaded",
             Self::ReauthenticationRequired => "reauthentication_required",
             Self::SessionNotFound => "session_not_found",
+            Self::Throttled(_) => "rate_limited",
             Self::TokenExpired => "token_expired",
             Self::TokenReused => "token_reused",
             Self::Unavailable(_) => "unavailable",

@@ -5,8 +5,9 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, ClaimedMail, Ended, MailCounts, Outbox, PasswordChange, Redeemed,
-        Rotated, Rotation, SessionStore, Store, StoreError, Swept, Unique, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, MailCounts, Outbox,
+        PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store, StoreError, Swept,
+        Unique, UserStore,
     },
     types::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
@@ -19,7 +20,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     PgScope, PgStore,
     classify::classify,
-    sql::{self, audit, outbox, sessions, tokens, tokens::Begun, users},
+    sql::{self, audit, outbox, sessions, tokens, users},
     unit::{self, Bond, Unit},
 };
 
@@ -86,13 +87,17 @@ macro_rules! ports {
                 &self,
                 user: UserId,
                 seen: CredentialsVersion,
+                session: SessionId,
+                now: OffsetDateTime,
                 record: Record,
             ) -> Result<bool, StoreError> {
                 self.run(
                     Bond::Transaction,
-                    (user, seen, record),
-                    |c, (user, seen, record)| {
-                        Box::pin(users::delete_account(c, *user, *seen, record))
+                    (user, seen, session, now, record),
+                    |c, (user, seen, session, now, record)| {
+                        Box::pin(users::delete_account(
+                            c, *user, *seen, *session, *now, record,
+                        ))
                     },
                 )
                 .await
@@ -150,28 +155,15 @@ macro_rules! ports {
 
             async fn begin_email_change(
                 &self,
-                user: UserId,
-                seen: CredentialsVersion,
-                change: NewMailedToken,
-                cancel: NewMailedToken,
+                change: EmailChange,
                 record: Record,
-            ) -> Result<bool, StoreError> {
-                let begun = self
-                    .run(
-                        Bond::Transaction,
-                        (user, seen, change, cancel, record),
-                        |c, (user, seen, change, cancel, record)| {
-                            Box::pin(tokens::begin_email_change(
-                                c, *user, *seen, change, cancel, record,
-                            ))
-                        },
-                    )
-                    .await?;
-                match begun {
-                    Begun::AddressTaken => Err(StoreError::Taken(Unique::Email)),
-                    Begun::Done => Ok(true),
-                    Begun::VersionMoved => Ok(false),
-                }
+            ) -> Result<Begun, StoreError> {
+                let begun = self.run(
+                    Bond::Transaction,
+                    (change, record),
+                    |c, (change, record)| Box::pin(tokens::begin_email_change(c, change, record)),
+                );
+                begun.await?.ok_or(StoreError::Taken(Unique::Email))
             }
 
             async fn pending_token(

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, ClaimedMail, Ended, MailCounts, Outbox, PasswordChange, Redeemed,
-        Rotated, Rotation, SessionStore, Store, StoreError, Swept, Unique, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, MailCounts, Outbox,
+        PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store, StoreError, Swept,
+        Unique, UserStore,
     },
     types::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
@@ -18,7 +19,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     SqliteStore,
     classify::classify,
-    sql::{self, audit, outbox, sessions, tokens, tokens::Begun, users},
+    sql::{self, audit, outbox, sessions, tokens, users},
     write::{self, Work},
 };
 
@@ -82,10 +83,14 @@ impl UserStore for SqliteStore {
         &self,
         user: UserId,
         seen: CredentialsVersion,
+        session: SessionId,
+        now: OffsetDateTime,
         record: Record,
     ) -> Result<bool, StoreError> {
         self.transaction(move |c| {
-            Box::pin(async move { users::delete_account(c, user, seen, &record).await })
+            Box::pin(
+                async move { users::delete_account(c, user, seen, session, now, &record).await },
+            )
         })
         .await
     }
@@ -130,24 +135,13 @@ impl UserStore for SqliteStore {
 
     async fn begin_email_change(
         &self,
-        user: UserId,
-        seen: CredentialsVersion,
-        change: NewMailedToken,
-        cancel: NewMailedToken,
+        change: EmailChange,
         record: Record,
-    ) -> Result<bool, StoreError> {
-        let begun = self
-            .transaction(move |c| {
-                Box::pin(async move {
-                    tokens::begin_email_change(c, user, seen, &change, &cancel, &record).await
-                })
-            })
-            .await?;
-        match begun {
-            Begun::AddressTaken => Err(StoreError::Taken(Unique::Email)),
-            Begun::Done => Ok(true),
-            Begun::VersionMoved => Ok(false),
-        }
+    ) -> Result<Begun, StoreError> {
+        let begun = self.transaction(move |c| {
+            Box::pin(async move { tokens::begin_email_change(c, &change, &record).await })
+        });
+        begun.await?.ok_or(StoreError::Taken(Unique::Email))
     }
 
     async fn pending_token(

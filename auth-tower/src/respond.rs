@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt::Write};
 
-use auth_core::{Error, InvalidField};
+use auth_core::{Error, InvalidField, time::Duration};
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
@@ -189,6 +189,14 @@ impl Problem {
         Some(HeaderValue::from_static(challenge))
     }
 
+    /// How long the client has to wait, where that is known.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Core(Error::Throttled(wait)) => Some(*wait),
+            _ => None,
+        }
+    }
+
     fn errors(&self) -> Vec<FieldError<'_>> {
         match self {
             Self::Core(Error::Invalid(fields)) => fields.iter().map(FieldError::of).collect(),
@@ -262,6 +270,10 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
             (StatusCode::FORBIDDEN, "A fresh login is required for this.")
         }
         Error::SessionNotFound => (StatusCode::NOT_FOUND, "There is no such session."),
+        Error::Throttled(_) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "This was asked for too often; the Retry-After header says when it may be again.",
+        ),
         Error::TokenExpired => (StatusCode::UNAUTHORIZED, "The token has expired."),
         Error::TokenReused => (
             StatusCode::UNAUTHORIZED,
@@ -368,7 +380,9 @@ fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
     if let Some(challenge) = problem.challenge() {
         headers.push((WWW_AUTHENTICATE, challenge));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if let Some(wait) = problem.wait() {
+        headers.push((RETRY_AFTER, seconds(wait)));
+    } else if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.push((RETRY_AFTER, RETRY_AFTER_SECONDS));
     }
     // Numbers and strings only: this cannot fail, and an empty body with the right status would still be an answer.
@@ -380,6 +394,12 @@ fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
     }
 }
 
+/// Whole ones, and never too early (RFC 9110 §10.2.3).
+fn seconds(wait: Duration) -> HeaderValue {
+    let whole = wait.whole_seconds() + i64::from(wait.subsec_nanoseconds() > 0);
+    HeaderValue::from(whole.max(1))
+}
+
 fn allow_header(allow: &str) -> Option<(HeaderName, HeaderValue)> {
     HeaderValue::from_str(allow)
         .ok()
@@ -388,7 +408,7 @@ fn allow_header(allow: &str) -> Option<(HeaderName, HeaderValue)> {
 
 #[cfg(test)]
 mod tests {
-    use auth_core::{Error, InvalidField, ports::Unique, types::Invalid};
+    use auth_core::{Error, InvalidField, ports::Unique, time::Duration, types::Invalid};
     use http::{HeaderMap, Method, Response};
     use http_body_util::BodyExt;
     use serde_json::{Value, json};
@@ -471,6 +491,12 @@ mod tests {
                 "unavailable",
                 None,
             ),
+            (
+                Error::Throttled(Duration::milliseconds(1500)).into(),
+                429,
+                "rate_limited",
+                None,
+            ),
             (Error::UserNotFound.into(), 404, "user_not_found", None),
             (
                 Problem::of_mailed_token(Error::InvalidToken),
@@ -530,7 +556,9 @@ mod tests {
                 challenge,
                 "{code}"
             );
-            assert_eq!(headers.contains_key("retry-after"), status == 503, "{code}");
+            let wait = headers.get("retry-after").map(|it| it.to_str().unwrap());
+            assert_eq!(wait.is_some(), matches!(status, 429 | 503), "{code}");
+            assert_eq!(wait.unwrap_or("2"), "2", "{code}");
             assert!(
                 !body.to_string().contains("relation"),
                 "a cause leaks: {body}"

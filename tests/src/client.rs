@@ -298,6 +298,7 @@ impl Answer {
         for (status, header) in [
             (401, "www-authenticate"),
             (405, "allow"),
+            (429, "retry-after"),
             (503, "retry-after"),
         ] {
             if self.status == status {

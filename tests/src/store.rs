@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use auth_core::{
     adapters::MemoryStore,
     ports::{
-        AuditLog, Authenticated, ClaimedMail, Ended, MailCounts, Outbox, PasswordChange, Redeemed,
-        Rotated, Rotation, SessionStore, Store, StoreError, Swept, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, MailCounts, Outbox,
+        PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store, StoreError, Swept,
+        UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
@@ -364,9 +365,11 @@ impl UserStore for TestStore {
         &self,
         user: UserId,
         seen: CredentialsVersion,
+        session: SessionId,
+        now: OffsetDateTime,
         record: Record,
     ) -> Result<bool, StoreError> {
-        pass_on!(self.delete_account(user, seen, record))
+        pass_on!(self.delete_account(user, seen, session, now, record))
     }
 
     async fn set_disabled(
@@ -400,13 +403,10 @@ impl UserStore for TestStore {
 
     async fn begin_email_change(
         &self,
-        user: UserId,
-        seen: CredentialsVersion,
-        change: NewMailedToken,
-        cancel: NewMailedToken,
+        change: EmailChange,
         record: Record,
-    ) -> Result<bool, StoreError> {
-        pass_on!(self.begin_email_change(user, seen, change, cancel, record))
+    ) -> Result<Begun, StoreError> {
+        pass_on!(self.begin_email_change(change, record))
     }
 
     async fn pending_token(

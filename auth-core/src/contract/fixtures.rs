@@ -7,7 +7,7 @@ use tokio::sync::Barrier;
 
 use super::Stores;
 use crate::{
-    ports::{OsRandom, Rotation, Store},
+    ports::{EmailChange, OsRandom, Rotation, Store},
     types::{
         Account, AccountKey, AuditEntry, AuditEvent, AuditId, CredentialsVersion, Digest, Email,
         Letter, MailId, NewAccount, NewMailedToken, NewSession, PasswordHash, Purpose, QueuedMail,
@@ -98,6 +98,28 @@ pub fn token(user: &User, purpose: Purpose, secret: &str, now: OffsetDateTime) -
         email: user.email.clone(),
         created_at: now,
         expires_at: now + TOKEN,
+    }
+}
+
+/// A change of address to `{new}@example.org`, of an account that never changed; its other token is of `cancel {secret}`.
+pub fn email_change(
+    user: &User,
+    session: &Session,
+    new: &str,
+    secret: &str,
+    now: OffsetDateTime,
+) -> EmailChange {
+    let cancel = format!("cancel {secret}");
+    EmailChange {
+        user: user.id,
+        seen: CredentialsVersion::FIRST,
+        session: session.id,
+        change: NewMailedToken {
+            email: email(new),
+            ..token(user, Purpose::ChangeEmail, secret, now)
+        },
+        cancel: token(user, Purpose::CancelEmailChange, &cancel, now),
+        throttle: NO_THROTTLE,
     }
 }
 

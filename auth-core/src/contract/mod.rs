@@ -117,6 +117,8 @@ macro_rules! store_contract {
             a_change_of_address_begins_with_two_tokens
             a_newer_change_of_address_replaces_the_older
             a_refused_change_of_address_writes_nothing
+            changes_of_address_are_throttled
+            of_changes_of_address_begun_at_once_one_is_done
             a_look_at_a_token_does_not_use_it
             a_token_does_one_thing_for_one_user
             an_expired_token_changes_nothing
@@ -125,6 +127,7 @@ macro_rules! store_contract {
             a_used_verification_already_holds
             a_reset_replaces_everything_that_opens_the_account
             a_reset_sets_a_first_password
+            a_reclaimed_account_is_reset
             a_used_reset_token_is_refused
             a_changed_address_replaces_the_old_one
             an_address_may_change_in_case_only
@@ -152,6 +155,7 @@ macro_rules! store_contract {
             of_password_changes_at_once_one_is_made
             a_deleted_account_takes_everything_but_the_audit_log
             a_stale_version_deletes_nothing
+            an_account_is_not_deleted_from_a_session_that_is_gone
             a_disabled_account_opens_nothing
             an_account_can_be_enabled_again
             a_status_is_set_once

@@ -127,7 +127,7 @@ fn letters(user_id: UserId) -> Vec<Letter> {
     vec![
         Letter::AccountExists {
             username: username.clone(),
-            token: token(Purpose::ResetPassword),
+            token: token(Purpose::ReclaimAccount),
         },
         Letter::AccountDeleted {
             username: username.clone(),

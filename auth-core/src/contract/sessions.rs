@@ -286,10 +286,10 @@ pub async fn a_session_that_is_over_is_not_touched(stores: Stores) {
     let last = stores.second.authenticate(expired.id, end - TICK).await;
     assert_eq!(last.unwrap().expect("until its end").session, expired);
 
-    let gone = store
-        .delete_account(ada.id, version(store, &ada).await, Record::default())
-        .await;
-    assert!(gone.unwrap());
+    let last = logged_in(store, &ada, "last", at(2)).await;
+    let seen = version(store, &ada).await;
+    let gone = store.delete_account(ada.id, seen, last.id, at(3), Record::default());
+    assert!(gone.await.unwrap());
     let touched = stores.second.touch(expired.id, at(3), IDLE).await.unwrap();
     assert!(touched.is_none(), "{touched:?}");
 }

@@ -5,13 +5,13 @@ use time::{Duration, OffsetDateTime};
 use super::{
     Stores,
     fixtures::{
-        NO_THROTTLE, TICK, TOKEN, account, assert_same_user, at, email, events, found, hash,
-        is_live, is_pending, issued, logged_in, queued, race, record, registered, token, user,
-        version,
+        NO_THROTTLE, TICK, TOKEN, account, assert_same_user, at, email, email_change, events,
+        found, hash, is_live, is_pending, issued, logged_in, queued, race, record, registered,
+        session, token, user, version,
     },
 };
 use crate::{
-    ports::{PasswordChange, Redeemed, Store, StoreError, Unique},
+    ports::{Begun, EmailChange, Ended, PasswordChange, Redeemed, Store, StoreError, Unique},
     types::{
         AccountKey, AuditEvent, Change, CredentialsVersion, Digest, NewAccount, NewMailedToken,
         Purpose, Record, Throttle, User, UserId,
@@ -163,35 +163,25 @@ pub async fn a_user_who_is_gone_gets_no_token(stores: Stores) {
     assert!(!is_pending(store, &Digest::of("1"), Purpose::ResetPassword, at(1)).await);
 }
 
-async fn begin(
-    store: &dyn Store,
-    user: &User,
-    seen: CredentialsVersion,
-    new: &str,
-    secret: &str,
-    now: OffsetDateTime,
-) -> Result<bool, StoreError> {
-    let change = NewMailedToken {
-        email: email(new),
-        ..token(user, Purpose::ChangeEmail, secret, now)
-    };
-    let cancel = token(
+/// In that session, at the current version, a user asks for the address `{new}@example.org`.
+async fn begin(store: &dyn Store, change: EmailChange, user: &User) -> Result<Begun, StoreError> {
+    let asked = record(
         user,
-        Purpose::CancelEmailChange,
-        &format!("cancel {secret}"),
-        now,
+        AuditEvent::EmailChangeRequested,
+        change.change.created_at,
     );
-    let asked = record(user, AuditEvent::EmailChangeRequested, now);
-    store
-        .begin_email_change(user.id, seen, change, cancel, asked)
-        .await
+    store.begin_email_change(change, asked).await
 }
 
-/// A user of the current version asks for the address `{new}@example.org`.
+/// A user asks for the address `{new}@example.org`, in a session that was opened a moment ago.
 async fn began(store: &dyn Store, user: &User, new: &str, secret: &str, now: OffsetDateTime) {
-    let seen = version(store, user).await;
-    let answer = begin(store, user, seen, new, secret, now).await;
-    assert!(matches!(answer, Ok(true)), "{answer:?}");
+    let session = logged_in(store, user, &format!("asks for {secret}"), now).await;
+    let change = EmailChange {
+        seen: version(store, user).await,
+        ..email_change(user, &session, new, secret, now)
+    };
+    let answer = begin(store, change, user).await;
+    assert!(matches!(answer, Ok(Begun::Done)), "{answer:?}");
 }
 
 async fn assert_begun(store: &dyn Store, secret: &str, change: bool, cancel: bool) {
@@ -242,26 +232,59 @@ pub async fn a_newer_change_of_address_replaces_the_older(stores: Stores) {
     assert_refused(store, &ada, "older", change, at(3)).await;
 }
 
-/// An address of another account, a stale version, an account that is gone: nothing is written and the older change stays.
+/// An address of another account, a stale version, a session or an account that is gone, too many changes: nothing is written and the older change
+/// stays.
 pub async fn a_refused_change_of_address_writes_nothing(stores: Stores) {
     let (first, second) = (&*stores.first, &*stores.second);
     let ada = registered(first, "ada").await;
-    registered(first, "Bob").await;
+    let bob = registered(first, "Bob").await;
     began(first, &ada, "older", "older", at(1)).await;
+    let live = logged_in(first, &ada, "live", at(1)).await;
+    let bobs = logged_in(first, &bob, "bob", at(1)).await;
+    let ended = logged_in(first, &ada, "ended", at(1)).await;
+    let which = Ended::One(ended.id);
+    let count = first.end_sessions(ada.id, which, at(1), Record::default());
+    assert_eq!(count.await.unwrap(), 1);
+    let mut expired = session(&ada, "expired", at(1));
+    expired.session.expires_at = at(2);
     let seen = version(first, &ada).await;
+    let opened = first.open_session(expired.clone(), seen, None, Record::default());
+    assert!(opened.await.unwrap());
 
-    let answer = begin(second, &ada, seen, "BOB", "taken", at(2)).await;
+    let change = |session, new, secret| email_change(&ada, session, new, secret, at(2));
+    let answer = begin(second, change(&live, "BOB", "taken"), &ada).await;
     assert!(
         matches!(answer, Err(StoreError::Taken(Unique::Email))),
         "{answer:?}"
     );
-    let answer = begin(second, &ada, seen.next(), "free", "stale", at(2)).await;
-    assert!(matches!(answer, Ok(false)), "{answer:?}");
     let nobody = user("nobody");
-    let answer = begin(second, &nobody, seen, "free", "gone", at(2)).await;
-    assert!(matches!(answer, Ok(false)), "{answer:?}");
+    let stale = EmailChange {
+        seen: seen.next(),
+        ..change(&live, "free", "stale")
+    };
+    for (user, change) in [
+        (&ada, stale),
+        (&ada, change(&ended, "free", "ended")),
+        (&ada, change(&expired.session, "free", "expired")),
+        (&ada, change(&bobs, "free", "foreign")),
+        (&nobody, email_change(&nobody, &live, "free", "gone", at(2))),
+    ] {
+        let answer = begin(second, change, user).await;
+        assert!(matches!(answer, Ok(Begun::Gone)), "{answer:?}");
+    }
+    let often = EmailChange {
+        throttle: THROTTLE,
+        ..change(&live, "free", "often")
+    };
+    let answer = begin(second, often, &ada).await;
+    assert!(
+        matches!(answer, Ok(Begun::Throttled(until)) if until == at(61)),
+        "{answer:?}"
+    );
 
-    for secret in ["taken", "stale", "gone"] {
+    for secret in [
+        "taken", "stale", "ended", "expired", "foreign", "gone", "often",
+    ] {
         assert_begun(first, secret, false, false).await;
     }
     assert_begun(first, "older", true, true).await;
@@ -271,6 +294,60 @@ pub async fn a_refused_change_of_address_writes_nothing(stores: Stores) {
         [AuditEvent::EmailChangeRequested]
     );
     assert_eq!(events(first, &nobody).await, []);
+}
+
+/// A gap and no more than so many within an hour, for changes that were stopped, too; and it is told when the next one is heard.
+pub async fn changes_of_address_are_throttled(stores: Stores) {
+    let store = &*stores.first;
+    let ada = registered(store, "ada").await;
+    let bob = registered(store, "bob").await;
+    let adas = logged_in(store, &ada, "ada", at(0)).await;
+    let bobs = logged_in(store, &bob, "bob", at(0)).await;
+    let try_begin = async |user, session, secret: &str, now| {
+        let change = EmailChange {
+            throttle: THROTTLE,
+            ..email_change(user, session, "new", secret, now)
+        };
+        begin(&*stores.second, change, user).await.unwrap()
+    };
+    for (secret, now, answer) in [
+        ("1", at(0), Begun::Done),
+        ("2", at(60) - TICK, Begun::Throttled(at(60))),
+        ("3", at(60), Begun::Done),
+        ("4", at(200), Begun::Done),
+        ("5", at(201), Begun::Throttled(at(3600))),
+        ("6", at(3600) - TICK, Begun::Throttled(at(3600))),
+        ("7", at(3600), Begun::Done),
+        ("8", at(3601), Begun::Throttled(at(3660))),
+    ] {
+        assert_eq!(
+            try_begin(&ada, &adas, secret, now).await,
+            answer,
+            "{secret}"
+        );
+    }
+    assert_eq!(try_begin(&bob, &bobs, "bob", at(1)).await, Begun::Done);
+    assert_eq!(queued(store).await, 5);
+    assert_eq!(events(store, &ada).await.len(), 4);
+}
+
+/// Many clicks at once, on two replicas: one pair of mails.
+pub async fn of_changes_of_address_begun_at_once_one_is_done(stores: Stores) {
+    let ada = registered(&*stores.first, "ada").await;
+    let asking = logged_in(&*stores.first, &ada, "asking", at(0)).await;
+    let answers = race(&stores, |number, store| {
+        let change = EmailChange {
+            throttle: THROTTLE,
+            ..email_change(&ada, &asking, "new", &format!("change {number}"), at(0))
+        };
+        let ada = ada.clone();
+        async move { begin(&*store, change, &ada).await.unwrap() }
+    })
+    .await;
+    let count = |what| answers.iter().filter(|begun| **begun == what).count();
+    assert_eq!(count(Begun::Done), 1, "{answers:?}");
+    assert_eq!(count(Begun::Throttled(at(60))), 7, "{answers:?}");
+    assert_eq!(queued(&*stores.first).await, 1);
 }
 
 /// Looking does not use it up, and shows what redeeming would accept.
@@ -354,9 +431,11 @@ async fn assert_refused(
 async fn one_of_each(store: &dyn Store, owner: &User) -> Vec<(&'static str, Change)> {
     issued(store, owner, Purpose::VerifyEmail, "verify", at(0)).await;
     issued(store, owner, Purpose::ResetPassword, "reset", at(0)).await;
+    issued(store, owner, Purpose::ReclaimAccount, "reclaim", at(0)).await;
     began(store, owner, "new", "change", at(0)).await;
     vec![
         ("verify", Change::VerifyEmail),
+        ("reclaim", Change::ReclaimAccount(hash("second"))),
         ("reset", reset()),
         ("change", Change::ChangeEmail),
         ("cancel change", Change::CancelEmailChange),
@@ -543,6 +622,24 @@ pub async fn a_reset_sets_a_first_password(stores: Stores) {
     assert_eq!(account.password.unwrap().as_str(), hash("second").as_str());
 }
 
+/// The token that an owner gets whose address was registered with does what a reset does, and counts apart from it.
+pub async fn a_reclaimed_account_is_reset(stores: Stores) {
+    let store = &*stores.first;
+    let ada = registered(store, "ada").await;
+    let session = logged_in(store, &ada, "refresh", at(0)).await;
+    assert!(try_issue(store, &ada, Purpose::ReclaimAccount, "reclaim", at(0)).await);
+    assert!(try_issue(store, &ada, Purpose::ResetPassword, "reset", at(0)).await);
+    let change = Change::ReclaimAccount(hash("second"));
+    let user = done(&*stores.second, &ada, "reclaim", change.clone(), at(1)).await;
+    assert!(user.is_verified);
+    let account = found(store, &ada).await;
+    assert_eq!(account.version, CredentialsVersion::FIRST.next());
+    assert_eq!(account.password.unwrap().as_str(), hash("second").as_str());
+    assert!(!is_live(store, &session, at(2)).await);
+    assert_refused(store, &ada, "reset", reset(), at(2)).await;
+    assert_refused(store, &ada, "reclaim", change, at(2)).await;
+}
+
 /// A reset link works once: the second time it is refused, however short after.
 pub async fn a_used_reset_token_is_refused(stores: Stores) {
     let store = &*stores.first;
@@ -636,9 +733,10 @@ pub async fn a_token_for_an_address_taken_meanwhile_stays_unused(stores: Stores)
     assert_eq!(queued(store).await, mails);
     assert_eq!(events(store, &ada).await, log);
 
+    let rivals = logged_in(store, &rival, "rival", at(1)).await;
     let seen = version(store, &rival).await;
     let gone = store
-        .delete_account(rival.id, seen, Record::default())
+        .delete_account(rival.id, seen, rivals.id, at(2), Record::default())
         .await;
     assert!(gone.unwrap());
     let after = done(&*stores.second, &ada, "change", Change::ChangeEmail, at(3)).await;
@@ -725,7 +823,12 @@ pub async fn a_token_about_a_former_address_is_refused(stores: Stores) {
     // Requests that looked the account up before the change and write after it.
     issued(store, &before, Purpose::ResetPassword, "reset", at(2)).await;
     issued(store, &before, Purpose::VerifyEmail, "verify", at(2)).await;
-    for (secret, change) in [("reset", reset()), ("verify", Change::VerifyEmail)] {
+    issued(store, &before, Purpose::ReclaimAccount, "reclaim", at(2)).await;
+    for (secret, change) in [
+        ("reset", reset()),
+        ("reclaim", Change::ReclaimAccount(hash("second"))),
+        ("verify", Change::VerifyEmail),
+    ] {
         let digest = Digest::of(secret);
         assert!(!is_pending(store, &digest, change.purpose(), at(3)).await);
         assert_refused(&*stores.second, &before, secret, change, at(3)).await;

@@ -11,7 +11,7 @@ use super::{
     },
 };
 use crate::{
-    ports::{PasswordChange, Rotated, Store, StoreError, Unique},
+    ports::{Ended, PasswordChange, Rotated, Store, StoreError, Unique},
     types::{
         AccountKey, AuditEvent, CredentialsVersion, Digest, Email, NewAccount, Purpose, Record,
         Session, User, Username,
@@ -457,6 +457,8 @@ pub async fn a_deleted_account_takes_everything_but_the_audit_log(stores: Stores
         .delete_account(
             ada.id,
             version(store, &ada).await,
+            session.id,
+            at(3),
             Record {
                 mails: vec![farewell],
                 audit: vec![entry(&ada, AuditEvent::AccountDeleted, at(3))],
@@ -507,7 +509,7 @@ pub async fn a_stale_version_deletes_nothing(stores: Stores) {
         let farewell = record(user, AuditEvent::AccountDeleted, at(3));
         let deleted = stores
             .second
-            .delete_account(user.id, seen, farewell)
+            .delete_account(user.id, seen, session.id, at(3), farewell)
             .await
             .unwrap();
         assert!(!deleted);
@@ -515,6 +517,33 @@ pub async fn a_stale_version_deletes_nothing(stores: Stores) {
     }
     assert_eq!(queued(store).await, 0);
     assert!(is_live(store, &session, at(4)).await);
+}
+
+/// A session that was ended, has expired or is somebody else's deletes nothing, whatever was proven in it before.
+pub async fn an_account_is_not_deleted_from_a_session_that_is_gone(stores: Stores) {
+    let store = &*stores.first;
+    let ada = registered(store, "ada").await;
+    let bob = registered(store, "bob").await;
+    let seen = version(store, &ada).await;
+    let ended = logged_in(store, &ada, "ended", at(1)).await;
+    let count = store.end_sessions(ada.id, Ended::One(ended.id), at(2), Record::default());
+    assert_eq!(count.await.unwrap(), 1);
+    let expired = logged_in(store, &ada, "expired", at(1)).await;
+    let bobs = logged_in(store, &bob, "bob", at(1)).await;
+    for (session, now) in [
+        (&ended, at(3)),
+        (&expired, expired.expires_at),
+        (&bobs, at(3)),
+    ] {
+        let farewell = record(&ada, AuditEvent::AccountDeleted, now);
+        let deleted = stores
+            .second
+            .delete_account(ada.id, seen, session.id, now, farewell);
+        assert!(!deleted.await.unwrap());
+    }
+    assert_same_user(&found(store, &ada).await.user, &ada);
+    assert_eq!(events(store, &ada).await, []);
+    assert_eq!(queued(store).await, 0);
 }
 
 /// Switching off ends what is open and what could open something, on every handle.

@@ -1,11 +1,19 @@
+use time::Duration;
+
 use crate::{
     auth::Auth,
     error::Error,
-    ports::{Authenticated, Redeemed, StoreError},
+    ports::{Authenticated, Begun, EmailChange, Redeemed, StoreError},
     types::{
         AuditEvent, Change, Client, Digest, Email, Invalid, Letter, PasswordAttempt, Purpose,
-        Secret,
+        Secret, Throttle,
     },
+};
+
+/// Both mailboxes are written to, and the new one may be anybody's.
+const THROTTLE: Throttle = Throttle {
+    gap: Duration::MINUTE,
+    hourly: 5,
 };
 
 /// Another address.
@@ -18,10 +26,12 @@ pub struct ChangeEmail {
 }
 
 impl Auth {
-    /// Mails a link to the new address, which completes the change ([`Auth::verify_email`]), and a notice with a cancel link to the old one.
+    /// Mails a link to the new address, which completes the change ([`Auth::verify_email`]), and a notice with a cancel link to the old one:
+    /// at most once within a minute and five times within an hour.
     ///
     /// # Errors
-    /// [`Error::CurrentPasswordInvalid`]; [`Error::EmailTaken`]; [`Error::Invalid`] when it is the address already; [`Error::Overloaded`].
+    /// [`Error::CurrentPasswordInvalid`]; [`Error::EmailTaken`]; [`Error::Invalid`] when it is the address already; [`Error::InvalidToken`] when the
+    /// session has ended meanwhile; [`Error::Overloaded`]; [`Error::Throttled`].
     pub async fn request_email_change(
         &self,
         who: &Authenticated,
@@ -69,16 +79,21 @@ impl Auth {
             ),
         ];
         record.mails.extend(mails.into_iter().flatten());
-        match self
-            .store
-            .begin_email_change(user.id, account.version, change, cancel, record)
-            .await
-        {
-            Ok(true) => {
+        let change = EmailChange {
+            user: user.id,
+            seen: account.version,
+            session: who.session.id,
+            change,
+            cancel,
+            throttle: THROTTLE,
+        };
+        match self.store.begin_email_change(change, record).await {
+            Ok(Begun::Done) => {
                 self.shared.mail_queued.notify_one();
                 Ok(())
             }
-            Ok(false) => Err(Error::InvalidToken),
+            Ok(Begun::Gone) => Err(Error::InvalidToken),
+            Ok(Begun::Throttled(until)) => Err(Error::Throttled(until - now)),
             Err(StoreError::Taken(_)) => Err(Error::EmailTaken),
             Err(error) => Err(error.into()),
         }

@@ -16,6 +16,7 @@ impl Auth {
     /// # Errors
     /// Where a password is set: [`Error::Invalid`] without one, [`Error::CurrentPasswordInvalid`] with a wrong one.
     /// Where none is set: [`Error::ReauthenticationRequired`] when the session is older than five minutes.
+    /// [`Error::InvalidToken`] when the session has ended meanwhile.
     pub async fn delete_account(
         &self,
         who: &Authenticated,
@@ -61,7 +62,7 @@ impl Auth {
         );
         if !self
             .store
-            .delete_account(user.id, account.version, record)
+            .delete_account(user.id, account.version, who.session.id, now, record)
             .await?
         {
             return Err(Error::InvalidToken);

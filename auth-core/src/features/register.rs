@@ -138,7 +138,8 @@ impl Auth {
             client,
             now,
         );
-        self.mail_reset_link(owner, record, now, |username, token| {
+        let purpose = Purpose::ReclaimAccount;
+        self.mail_reset_link(owner, purpose, record, now, |username, token| {
             Letter::AccountExists { username, token }
         })
         .await

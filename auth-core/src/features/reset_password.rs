@@ -41,7 +41,8 @@ impl Auth {
             client,
             now,
         );
-        self.mail_reset_link(owner, record, now, |username, token| {
+        let purpose = Purpose::ResetPassword;
+        self.mail_reset_link(owner, purpose, record, now, |username, token| {
             Letter::PasswordReset { username, token }
         })
         .await
@@ -59,14 +60,15 @@ impl Auth {
         client: &Client,
     ) -> Result<(), Error> {
         let now = self.now();
-        let mailed =
-            self.shared
-                .keys
-                .verify_mailed(token.expose(), &[Purpose::ResetPassword], now)?;
+        let mailed = self.shared.keys.verify_mailed(
+            token.expose(),
+            &[Purpose::ReclaimAccount, Purpose::ResetPassword],
+            now,
+        )?;
         let digest = Digest::of(mailed.jti.expose());
         let user = self
             .store
-            .pending_token(&digest, Purpose::ResetPassword, now)
+            .pending_token(&digest, mailed.purpose, now)
             .await?
             .ok_or(Error::InvalidToken)?;
         new.check_owner(&user.username, &user.email)
@@ -76,15 +78,14 @@ impl Auth {
         let now = self.now();
         let mut record = self.record(AuditEvent::PasswordReset, Some(user.id), None, client, now);
         record.mails.extend(self.password_changed(&user, now));
+        let change = if mailed.purpose == Purpose::ReclaimAccount {
+            Change::ReclaimAccount(hash)
+        } else {
+            Change::ResetPassword(hash)
+        };
         match self
             .store
-            .redeem(
-                &digest,
-                mailed.user_id,
-                Change::ResetPassword(hash),
-                now,
-                record,
-            )
+            .redeem(&digest, mailed.user_id, change, now, record)
             .await?
         {
             Redeemed::Done(_) => {
@@ -96,10 +97,11 @@ impl Auth {
         }
     }
 
-    /// Mails a link that sets a new password, within the throttle; nobody outside learns whether it did.
+    /// Mails a link that sets a new password, within the throttle of its purpose; nobody outside learns whether it did.
     pub(super) async fn mail_reset_link(
         &self,
         owner: Option<User>,
+        purpose: Purpose,
         mut record: Record,
         now: OffsetDateTime,
         letter: impl FnOnce(String, PendingToken) -> Letter + Send,
@@ -108,7 +110,7 @@ impl Auth {
             // A write all the same, or the time tells which addresses exist.
             return Ok(self.store.append(record).await?);
         };
-        let (row, token) = self.mailed_token(user.id, &user.email, Purpose::ResetPassword, now);
+        let (row, token) = self.mailed_token(user.id, &user.email, purpose, now);
         record.mails.extend(self.mail(
             &user,
             &user.email,

@@ -274,6 +274,7 @@ const fn mailed_typ(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::CancelEmailChange => "cancel-email-change+jwt",
         Purpose::ChangeEmail => "change-email+jwt",
+        Purpose::ReclaimAccount => "reclaim-account+jwt",
         Purpose::ResetPassword => "reset-password+jwt",
         Purpose::VerifyEmail => "verify-email+jwt",
     }
@@ -283,8 +284,9 @@ const fn index(purpose: Purpose) -> usize {
     match purpose {
         Purpose::CancelEmailChange => 0,
         Purpose::ChangeEmail => 1,
-        Purpose::ResetPassword => 2,
-        Purpose::VerifyEmail => 3,
+        Purpose::ReclaimAccount => 2,
+        Purpose::ResetPassword => 3,
+        Purpose::VerifyEmail => 4,
     }
 }
 

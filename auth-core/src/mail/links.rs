@@ -42,7 +42,7 @@ impl Links {
         let page = match purpose {
             Purpose::CancelEmailChange => "cancel-email-change",
             Purpose::ChangeEmail | Purpose::VerifyEmail => "verify-email",
-            Purpose::ResetPassword => "update-password",
+            Purpose::ReclaimAccount | Purpose::ResetPassword => "update-password",
         };
         // A JWT has only characters that a query takes as they are.
         format!("{}/{page}?token={}", self.base, token.expose())

@@ -16,4 +16,4 @@ pub use outbox::{ClaimedMail, MailCounts, Outbox};
 pub use random::{OsRandom, Random};
 pub use session_store::{Authenticated, Ended, Rotated, Rotation, SessionStore};
 pub use store::{Store, StoreError, Swept, Unique};
-pub use user_store::{PasswordChange, Redeemed, UserStore};
+pub use user_store::{Begun, EmailChange, PasswordChange, Redeemed, UserStore};

@@ -7,7 +7,11 @@ use crate::types::{
     User, UserId,
 };
 
-/// A live session and its user.
+/// A live session and its user, as a store answers it.
+///
+/// # Security
+/// Anybody who links this crate can make one, as every implementation of a store must: it is an answer and no proof. The proof of a request is
+/// `auth_tower::VerifiedUser`, which nobody else can make. What a feature does on the word of one, it writes only while that session is live.
 #[derive(Debug, Clone)]
 pub struct Authenticated {
     /// Whose session it is.

@@ -17,8 +17,8 @@ pub enum Redeemed {
     Done(Box<User>),
     /// It has expired.
     Expired,
-    /// Unknown, used, killed, of another purpose or of another user; for [`Change::VerifyEmail`] and [`Change::ResetPassword`] also
-    /// about an address that is not the user's any more.
+    /// Unknown, used, killed, of another purpose or of another user; for [`Change::VerifyEmail`], [`Change::ReclaimAccount`] and
+    /// [`Change::ResetPassword`] also about an address that is not the user's any more.
     Refused,
 }
 
@@ -39,6 +39,34 @@ pub struct PasswordChange {
     pub refresh: Digest,
     /// UTC.
     pub now: OffsetDateTime,
+}
+
+/// A change of address that its owner asks for.
+#[derive(Debug, Clone)]
+pub struct EmailChange {
+    /// Whose.
+    pub user: UserId,
+    /// Of the account whose password was proven.
+    pub seen: CredentialsVersion,
+    /// The session that asks, which must be live when `change` is made.
+    pub session: SessionId,
+    /// Of [`Purpose::ChangeEmail`], about the new address.
+    pub change: NewMailedToken,
+    /// Of [`Purpose::CancelEmailChange`], about the present address.
+    pub cancel: NewMailedToken,
+    /// Of tokens like `change`.
+    pub throttle: Throttle,
+}
+
+/// What became of the wish for another address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// The tokens are kept.
+    Done,
+    /// The version is another one, or the account or the session is gone.
+    Gone,
+    /// There were too many lately. The next one is heard from then on.
+    Throttled(OffsetDateTime),
 }
 
 /// Accounts and their mailed tokens. See [`Store`](super::Store) for the rules.
@@ -68,11 +96,13 @@ pub trait UserStore: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
 
     /// Deletes the account with its sessions, mailed tokens and unsent mails; name and address become free.
-    /// `false` when the version is another one or the account is gone.
+    /// `false` when the version is another one, the account is gone, or `session` is not a live one of it at `now`.
     async fn delete_account(
         &self,
         user: UserId,
         seen: CredentialsVersion,
+        session: SessionId,
+        now: OffsetDateTime,
         record: Record,
     ) -> Result<bool, StoreError>;
 
@@ -104,19 +134,16 @@ pub trait UserStore: Send + Sync + 'static {
         record: Record,
     ) -> Result<bool, StoreError>;
 
-    /// Keeps the two tokens of a change of address and kills older unused [`Purpose::ChangeEmail`] tokens.
-    /// `false` when the version is another one or the account is gone.
+    /// Keeps the two tokens of a change of address and kills older unused [`Purpose::ChangeEmail`] tokens, unless there were too many of these lately,
+    /// used and killed ones too.
     ///
     /// # Errors
     /// [`StoreError::Taken`] when another account has the address.
     async fn begin_email_change(
         &self,
-        user: UserId,
-        seen: CredentialsVersion,
-        change: NewMailedToken,
-        cancel: NewMailedToken,
+        change: EmailChange,
         record: Record,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<Begun, StoreError>;
 
     /// The owner of a token that could be redeemed now, without using it.
     async fn pending_token(

@@ -12,6 +12,9 @@ pub enum Purpose {
     CancelEmailChange,
     /// Sent to the new address; completes a change of address.
     ChangeEmail,
+    /// Sent to the owner of an address that somebody tried to register with; sets a new password. Apart from [`ResetPassword`](Self::ResetPassword), so
+    /// that whoever registers with other people's addresses does not use up the resets of their owners.
+    ReclaimAccount,
     /// Sets a new password.
     ResetPassword,
     /// Proves the mailbox of a new account.
@@ -20,9 +23,10 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::CancelEmailChange,
         Self::ChangeEmail,
+        Self::ReclaimAccount,
         Self::ResetPassword,
         Self::VerifyEmail,
     ];
@@ -32,6 +36,7 @@ impl Purpose {
         match self {
             Self::CancelEmailChange => "cancel_email_change",
             Self::ChangeEmail => "change_email",
+            Self::ReclaimAccount => "reclaim_account",
             Self::ResetPassword => "reset_password",
             Self::VerifyEmail => "verify_email",
         }
@@ -64,6 +69,19 @@ pub struct Throttle {
     pub hourly: u32,
 }
 
+impl Throttle {
+    /// When the next one may be sent, by the times of the last [`hourly`](Self::hourly) ones, the newest first; `None` when there was none.
+    pub fn next(&self, sent: &[OffsetDateTime]) -> Option<OffsetDateTime> {
+        let after_the_gap = sent.first()?.saturating_add(self.gap);
+        let fills_the_hour = usize::try_from(self.hourly)
+            .ok()
+            .and_then(|hourly| sent.get(hourly.checked_sub(1)?));
+        Some(fills_the_hour.map_or(after_the_gap, |at| {
+            after_the_gap.max(at.saturating_add(Duration::HOUR))
+        }))
+    }
+}
+
 /// What redeeming a mailed token changes, in the same write that uses it up.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -72,6 +90,8 @@ pub enum Change {
     CancelEmailChange,
     /// Make the token's address the verified address, end every session, kill the other tokens.
     ChangeEmail,
+    /// As [`ResetPassword`](Self::ResetPassword), by a token of [`Purpose::ReclaimAccount`].
+    ReclaimAccount(PasswordHash),
     /// Set this password, count the address as verified, end every session, kill the other tokens.
     ResetPassword(PasswordHash),
     /// Count the address as verified.
@@ -84,6 +104,7 @@ impl Change {
         match self {
             Self::CancelEmailChange => Purpose::CancelEmailChange,
             Self::ChangeEmail => Purpose::ChangeEmail,
+            Self::ReclaimAccount(_) => Purpose::ReclaimAccount,
             Self::ResetPassword(_) => Purpose::ResetPassword,
             Self::VerifyEmail => Purpose::VerifyEmail,
         }

@@ -43,7 +43,7 @@ pub enum Letter {
     AccountExists {
         /// Of the existing account.
         username: String,
-        /// [`Purpose::ResetPassword`].
+        /// [`Purpose::ReclaimAccount`].
         token: PendingToken,
     },
     /// The account is gone.

@@ -37,6 +37,15 @@ impl Username {
         })
     }
 
+    /// For stores: a name that was [parsed](Self::parse) before it was kept. What is read back is not judged anew, or a later version with stricter
+    /// rules could not open an account of today.
+    pub fn from_stored(name: String) -> Self {
+        Self {
+            key: name.to_ascii_lowercase(),
+            shown: name,
+        }
+    }
+
     /// As its owner typed it.
     pub fn as_str(&self) -> &str {
         &self.shown

@@ -99,7 +99,7 @@ fn claimed(row: &PgRow) -> sqlx::Result<ClaimedMail> {
         mail: QueuedMail {
             id: MailId::from_uuid(row.try_get("id")?),
             user_id: user.map(UserId::from_uuid),
-            to: text(row, "recipient", Email::parse)?,
+            to: Email::from_stored(row.try_get("recipient")?),
             locale: row.try_get("locale")?,
             letter: text(row, "letter", |raw| serde_json::from_str::<Letter>(raw))?,
             created_at: row.try_get("created_at")?,

@@ -1,9 +1,6 @@
 use auth_core::{
-    ports::Redeemed,
-    types::{
-        Change, CredentialsVersion, Digest, Email, NewMailedToken, Purpose, Record, Throttle, User,
-        UserId,
-    },
+    ports::{Begun, EmailChange, Redeemed},
+    types::{Change, Digest, Email, NewMailedToken, Purpose, Record, Throttle, User, UserId},
 };
 use sqlx::{PgConnection, Row};
 use time::{Duration, OffsetDateTime};
@@ -11,7 +8,7 @@ use time::{Duration, OffsetDateTime};
 use super::{
     append_about, before, bytes,
     record::{self, record},
-    sessions, text,
+    sessions,
     users::{self, user_columns},
 };
 
@@ -27,29 +24,25 @@ pub(crate) async fn issue(
     insert_unless_throttled(connection, token, throttle, record).await
 }
 
-/// What became of a wish for another address.
-pub(crate) enum Begun {
-    AddressTaken,
-    Done,
-    VersionMoved,
-}
-
-/// Keeps the two tokens of a change of address.
+/// Keeps the two tokens of a change of address; `None` when another account has the address.
 pub(crate) async fn begin_email_change(
     connection: &mut PgConnection,
-    user: UserId,
-    seen: CredentialsVersion,
-    change: &NewMailedToken,
-    cancel: &NewMailedToken,
+    wish: &EmailChange,
     record: &Record,
-) -> sqlx::Result<Begun> {
-    match users::lock_and_look_for(connection, user, seen, &change.email).await? {
-        None => return Ok(Begun::VersionMoved),
-        Some(true) => return Ok(Begun::AddressTaken),
+) -> sqlx::Result<Option<Begun>> {
+    match users::lock_and_look_for(connection, wish).await? {
+        None => return Ok(Some(Begun::Gone)),
+        Some(true) => return Ok(None),
         Some(false) => {}
     }
-    insert_change(connection, user, change, cancel, record).await?;
-    Ok(Begun::Done)
+    if insert_change(connection, wish, record).await? {
+        return Ok(Some(Begun::Done));
+    }
+    let sent = last_sent(connection, &wish.change, wish.throttle).await?;
+    let next = wish.throttle.next(&sent);
+    Ok(Some(Begun::Throttled(
+        next.unwrap_or(wish.change.created_at),
+    )))
 }
 
 /// Uses up a token and makes its change.
@@ -74,7 +67,7 @@ pub(crate) async fn redeem(
             sessions::shut(connection, id, None, None, record).await?;
             user
         }
-        Change::ResetPassword(password) => {
+        Change::ReclaimAccount(password) | Change::ResetPassword(password) => {
             let user = users::reset_password(connection, id, password, now).await?;
             sessions::shut(connection, id, None, None, record).await?;
             user
@@ -107,7 +100,7 @@ pub(crate) async fn pending(
         user_columns!(),
         " from auth.mailed_tokens t join auth.users u on u.id = t.user_id
          where t.digest = $1 and t.purpose = $2 and t.state = 'open' and t.expires_at > $3
-           and (t.purpose not in ('reset_password', 'verify_email') or t.email_key = u.email_key)"
+           and (t.purpose not in ('reclaim_account', 'reset_password', 'verify_email') or t.email_key = u.email_key)"
     ))
     .bind(bytes(digest))
     .bind(purpose.as_str())
@@ -152,29 +145,35 @@ async fn insert_unless_throttled(
     Ok(row.is_some())
 }
 
-/// Keeps the tokens of a change of address, and makes those of an older change useless.
+/// Keeps the tokens of a change of address, and makes those of an older change useless, unless there were too many.
 async fn insert_change(
     connection: &mut PgConnection,
-    user: UserId,
-    change: &NewMailedToken,
-    cancel: &NewMailedToken,
+    wish: &EmailChange,
     record: &Record,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<bool> {
+    let now = wish.change.created_at;
     let mut query = sqlx::query(concat!(
-        "with killed as (
-             update auth.mailed_tokens set state = 'killed' where user_id = $2 and purpose = $4 and state = 'open'
+        "with granted as (
+             select where not exists (select from auth.mailed_tokens where user_id = $2 and purpose = $4 and created_at > $15)
+                      and $17 > (select count(*) from auth.mailed_tokens where user_id = $2 and purpose = $4 and created_at > $16)
+         ),
+         killed as (
+             update auth.mailed_tokens set state = 'killed'
+             where user_id = $2 and purpose = $4 and state = 'open' and exists (select from granted)
          ),
          issued as (
              insert into auth.mailed_tokens (digest, user_id, purpose, email, email_key, created_at, expires_at)
-             values ($3, $2, $4, $5, $6, $7, $8), ($9, $2, $10, $11, $12, $13, $14)
+             select new.* from granted,
+                 (values ($3, $2, $4, $5, $6, $7, $8), ($9, $2, $10, $11, $12, $13, $14)) as new
+             returning digest
          ),
          ",
-        record!(mails if "true", entries if "true"),
-        " select"
+        record!(mails if "exists (select from issued)", entries if "exists (select from issued)"),
+        " select from granted"
     ))
     .bind(record::json(record)?)
-    .bind(user.as_uuid());
-    for token in [change, cancel] {
+    .bind(wish.user.as_uuid());
+    for token in [&wish.change, &wish.cancel] {
         query = query
             .bind(bytes(&token.digest))
             .bind(token.purpose.as_str())
@@ -183,8 +182,29 @@ async fn insert_change(
             .bind(token.created_at)
             .bind(token.expires_at);
     }
-    query.execute(connection).await?;
-    Ok(())
+    let row = query
+        .bind(before(now, wish.throttle.gap))
+        .bind(before(now, Duration::HOUR))
+        .bind(i64::from(wish.throttle.hourly))
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// When the last tokens like this one were issued, the newest first.
+async fn last_sent(
+    connection: &mut PgConnection,
+    token: &NewMailedToken,
+    throttle: Throttle,
+) -> sqlx::Result<Vec<OffsetDateTime>> {
+    sqlx::query_scalar(
+        "select created_at from auth.mailed_tokens where user_id = $1 and purpose = $2 order by created_at desc limit $3",
+    )
+    .bind(token.user_id.as_uuid())
+    .bind(token.purpose.as_str())
+    .bind(i64::from(throttle.hourly))
+    .fetch_all(connection)
+    .await
 }
 
 /// Single use is this one conditional write, behind the lock of the user. Returns the token's address.
@@ -200,7 +220,7 @@ async fn spend(
         "with holder as (select id, email_key from auth.users where id = $2 for no key update)
          update auth.mailed_tokens t set state = 'used' from holder
          where t.digest = $1 and t.user_id = holder.id and t.purpose = $3 and t.state = 'open' and t.expires_at > $4
-           and (t.purpose not in ('reset_password', 'verify_email') or t.email_key = holder.email_key)
+           and (t.purpose not in ('reclaim_account', 'reset_password', 'verify_email') or t.email_key = holder.email_key)
          returning t.email",
     )
     .bind(bytes(digest))
@@ -209,7 +229,8 @@ async fn spend(
     .bind(now)
     .fetch_optional(connection)
     .await?;
-    row.map(|row| text(&row, "email", Email::parse)).transpose()
+    row.map(|row| row.try_get("email").map(Email::from_stored))
+        .transpose()
 }
 
 /// Says why a token was not spent.

@@ -1,8 +1,8 @@
 use auth_core::{
-    ports::PasswordChange,
+    ports::{EmailChange, PasswordChange},
     types::{
-        Account, AccountKey, CredentialsVersion, Email, NewAccount, PasswordHash, Record, User,
-        UserId, Username,
+        Account, AccountKey, CredentialsVersion, Email, NewAccount, PasswordHash, Record,
+        SessionId, User, UserId, Username,
     },
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::{
     append, append_about, bytes,
     record::{self, record},
-    sessions, text,
+    sessions,
 };
 
 /// What [`user`] reads, of the table `u`.
@@ -106,9 +106,11 @@ pub(crate) async fn delete_account(
     connection: &mut PgConnection,
     user: UserId,
     seen: CredentialsVersion,
+    session: SessionId,
+    now: OffsetDateTime,
     record: &Record,
 ) -> sqlx::Result<bool> {
-    if !delete(connection, user, seen).await? {
+    if !delete(connection, user, seen, session, now).await? {
         return Ok(false);
     }
     append(connection, record).await?;
@@ -210,22 +212,25 @@ pub(super) async fn lock(connection: &mut PgConnection, user: UserId) -> sqlx::R
     Ok(())
 }
 
-/// As [`lock`], and says whether another account has the address; `None` when the account is of another version or gone.
+/// As [`lock`], for the session too, and says whether another account has the address; `None` when the account is of another version or gone, or the
+/// session has ended.
 ///
 /// Nobody is kept from taking the address afterwards: that is seen when the token is redeemed.
 pub(super) async fn lock_and_look_for(
     connection: &mut PgConnection,
-    user: UserId,
-    seen: CredentialsVersion,
-    email: &Email,
+    wish: &EmailChange,
 ) -> sqlx::Result<Option<bool>> {
     sqlx::query_scalar(
         "select exists (select from auth.users other where other.email_key = $3 and other.id <> $1)
-         from auth.users where id = $1 and credentials_version = $2 for no key update",
+         from auth.users u join auth.sessions s on s.user_id = u.id
+         where u.id = $1 and u.credentials_version = $2 and s.id = $4 and s.expires_at > $5
+         for no key update of u for key share of s",
     )
-    .bind(user.as_uuid())
-    .bind(seen.as_i64())
-    .bind(email.key())
+    .bind(wish.user.as_uuid())
+    .bind(wish.seen.as_i64())
+    .bind(wish.change.email.key())
+    .bind(wish.session.as_uuid())
+    .bind(wish.change.created_at)
     .fetch_optional(connection)
     .await
 }
@@ -335,12 +340,24 @@ async fn delete(
     connection: &mut PgConnection,
     user: UserId,
     seen: CredentialsVersion,
+    session: SessionId,
+    now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
-    let done = sqlx::query("delete from auth.users where id = $1 and credentials_version = $2")
-        .bind(user.as_uuid())
-        .bind(seen.as_i64())
-        .execute(connection)
-        .await?;
+    // The session is locked too, or it could have ended before this is done.
+    let done = sqlx::query(
+        "with held as (
+             select u.id from auth.users u join auth.sessions s on s.user_id = u.id
+             where u.id = $1 and u.credentials_version = $2 and s.id = $3 and s.expires_at > $4
+             for update of u for update of s
+         )
+         delete from auth.users u using held where u.id = held.id",
+    )
+    .bind(user.as_uuid())
+    .bind(seen.as_i64())
+    .bind(session.as_uuid())
+    .bind(now)
+    .execute(connection)
+    .await?;
     Ok(done.rows_affected() > 0)
 }
 
@@ -362,8 +379,8 @@ pub(super) async fn delete_unverified(
 pub(super) fn user(row: &PgRow) -> sqlx::Result<User> {
     Ok(User {
         id: UserId::from_uuid(row.try_get("user_id")?),
-        username: text(row, "username", Username::parse)?,
-        email: text(row, "email", Email::parse)?,
+        username: Username::from_stored(row.try_get("username")?),
+        email: Email::from_stored(row.try_get("email")?),
         is_verified: row.try_get("is_verified")?,
         is_admin: row.try_get("is_admin")?,
         is_disabled: row.try_get("is_disabled")?,

@@ -6,11 +6,12 @@ use std::future::Future;
 
 use auth_core::{
     contract::fixtures::{
-        GRACE, NO_THROTTLE, account, at, email, events, found, hash, is_live, issued, logged_in,
-        mail, queued, record, registered, rotation, session, token, user,
+        GRACE, NO_THROTTLE, account, at, email, email_change, events, found, hash, is_live, issued,
+        logged_in, mail, queued, record, registered, rotation, session, token, user,
     },
     ports::{
-        Ended, Outbox, PasswordChange, Redeemed, Rotated, SessionStore, StoreError, UserStore,
+        Begun, Ended, Outbox, PasswordChange, Redeemed, Rotated, SessionStore, StoreError,
+        UserStore,
     },
     time::Duration,
     types::{
@@ -310,33 +311,18 @@ async fn an_address_that_is_taken_just_now_is_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_change_of_address_replaces_one_that_begins_just_now() {
     let two = Two::begin().await;
-    let pair = |ada: &User, name: &str| {
-        let change = NewMailedToken {
-            email: email(name),
-            ..token(ada, Purpose::ChangeEmail, name, at(0))
-        };
-        let cancel = token(
-            ada,
-            Purpose::CancelEmailChange,
-            &format!("cancel {name}"),
-            at(0),
-        );
-        (change, cancel)
-    };
-    let seen = CredentialsVersion::FIRST;
+    let asking = logged_in(&two.store, &two.ada, "asking", at(0)).await;
     let first = two.first().await;
-    let (change, cancel) = pair(&two.ada, "older");
-    let begun = first.begin_email_change(two.ada.id, seen, change, cancel, Record::default());
-    assert!(begun.await.unwrap());
+    let change = email_change(&two.ada, &asking, "older", "older", at(0));
+    let begun = first.begin_email_change(change, Record::default());
+    assert_eq!(begun.await.unwrap(), Begun::Done);
     let begun = two
         .second(first, move |store, ada| async move {
-            let (change, cancel) = pair(&ada, "newer");
-            store
-                .begin_email_change(ada.id, seen, change, cancel, Record::default())
-                .await
+            let change = email_change(&ada, &asking, "newer", "newer", at(0));
+            store.begin_email_change(change, Record::default()).await
         })
         .await;
-    assert!(begun.unwrap());
+    assert_eq!(begun.unwrap(), Begun::Done);
     for (name, is_pending) in [("older", false), ("newer", true)] {
         let pending = two
             .store
@@ -344,6 +330,39 @@ async fn a_newer_change_of_address_replaces_one_that_begins_just_now() {
             .await;
         assert_eq!(pending.unwrap().is_some(), is_pending, "{name}");
     }
+}
+
+/// What was asked for in a session that ends just now does not happen.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_done_in_a_session_that_ends_just_now() {
+    let two = Two::begin().await;
+    let end = async |refresh| {
+        let session = logged_in(&two.store, &two.ada, refresh, at(0)).await;
+        let first = two.first().await;
+        let which = Ended::One(session.id);
+        let ended = first.end_sessions(two.ada.id, which, at(1), Record::default());
+        assert_eq!(ended.await.unwrap(), 1);
+        (first, session)
+    };
+    let (first, session) = end("changes").await;
+    let begun = two
+        .second(first, |store, ada| async move {
+            let change = email_change(&ada, &session, "new", "change", at(1));
+            store.begin_email_change(change, Record::default()).await
+        })
+        .await;
+    assert_eq!(begun.unwrap(), Begun::Gone);
+    let (first, session) = end("deletes").await;
+    let deleted = two
+        .second(first, |store, ada| async move {
+            let seen = CredentialsVersion::FIRST;
+            store
+                .delete_account(ada.id, seen, session.id, at(1), Record::default())
+                .await
+        })
+        .await;
+    assert!(!deleted.unwrap());
+    found(&two.store, &two.ada).await;
 }
 
 /// Two tabs: the second one is within the grace of a use that is not committed yet.
@@ -430,8 +449,9 @@ async fn a_session_that_is_refreshed_just_now_ends_with_all_of_its_tokens() {
 async fn a_mail_to_an_account_that_goes_just_now_is_dropped() {
     let two = Two::begin().await;
     let first = two.first().await;
+    let session = logged_in(&two.store, &two.ada, "t0", at(0)).await.id;
     let seen = CredentialsVersion::FIRST;
-    let deleted = first.delete_account(two.ada.id, seen, Record::default());
+    let deleted = first.delete_account(two.ada.id, seen, session, at(1), Record::default());
     assert!(deleted.await.unwrap());
     let written = two
         .second(first, |store, ada| async move {

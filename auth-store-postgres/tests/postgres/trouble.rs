@@ -342,7 +342,10 @@ async fn mails_to_accounts_that_are_gone_are_dropped_without_an_error() {
     let seen = found(&store, &eve).await.version;
     let mut farewell = record(&eve);
     farewell.mails.push(mail(&eve, at(0)));
-    let deleted = store.delete_account(eve.id, seen, farewell).await;
+    let session = logged_in(&store, &eve, "eve", at(0)).await.id;
+    let deleted = store
+        .delete_account(eve.id, seen, session, at(1), farewell)
+        .await;
     assert!(deleted.unwrap());
     assert_eq!(queued().await, 10, "one of hers went, those to others came");
     assert_eq!(store.audit_entries(gone.id, 9).await.unwrap().len(), 1);
@@ -360,7 +363,10 @@ async fn a_mail_that_races_the_end_of_its_account_is_dropped_without_an_error() 
             mails: vec![mail(&ada, at(0))],
             audit: Vec::new(),
         };
-        let delete = first.delete_account(ada.id, seen, Record::default());
+        let session = logged_in(&first, &ada, &format!("{number}"), at(0))
+            .await
+            .id;
+        let delete = first.delete_account(ada.id, seen, session, at(1), Record::default());
         let (deleted, appended) = tokio::join!(delete, second.append(record));
         assert!(deleted.unwrap());
         appended.unwrap();

@@ -57,17 +57,6 @@ fn moment(row: &SqliteRow, column: &'static str) -> sqlx::Result<OffsetDateTime>
         .map_err(|error| unreadable(column, error))
 }
 
-fn text<T, E>(
-    row: &SqliteRow,
-    column: &'static str,
-    read: impl FnOnce(&str) -> Result<T, E>,
-) -> sqlx::Result<T>
-where
-    E: Error + Send + Sync + 'static,
-{
-    read(row.try_get(column)?).map_err(|error| unreadable(column, error))
-}
-
 fn ip(row: &SqliteRow, column: &'static str) -> sqlx::Result<Option<IpAddr>> {
     row.try_get::<Option<&str>, _>(column)?
         .map(|raw| raw.parse().map_err(|error| unreadable(column, error)))

@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{micros, moment, text, unreadable};
+use super::{micros, moment, unreadable};
 
 /// Queues a mail; one for an account that is gone by now is dropped, as it would have been deleted with the account.
 pub(super) async fn insert(
@@ -120,7 +120,7 @@ fn claimed(row: &SqliteRow) -> sqlx::Result<ClaimedMail> {
         mail: QueuedMail {
             id: MailId::from_uuid(row.try_get("id")?),
             user_id: user.map(UserId::from_uuid),
-            to: text(row, "recipient", Email::parse)?,
+            to: Email::from_stored(row.try_get("recipient")?),
             locale: row.try_get("locale")?,
             letter: letter(row)?,
             created_at: moment(row, "created_at")?,

@@ -1,15 +1,12 @@
 use auth_core::{
-    ports::{Ended, Redeemed},
-    types::{
-        Change, CredentialsVersion, Digest, Email, NewMailedToken, Purpose, Record, Throttle, User,
-        UserId,
-    },
+    ports::{Begun, EmailChange, Ended, Redeemed},
+    types::{Change, Digest, Email, NewMailedToken, Purpose, Record, Throttle, User, UserId},
 };
 use sqlx::{Row, SqliteConnection};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    append, audit, micros, micros_before, moment, sessions, text,
+    append, audit, micros, micros_before, moment, sessions,
     users::{self, user_columns},
 };
 
@@ -29,39 +26,34 @@ pub(crate) async fn issue(
     Ok(issued)
 }
 
-/// What became of a wish for another address.
-pub(crate) enum Begun {
-    AddressTaken,
-    Done,
-    VersionMoved,
-}
-
-/// Keeps the two tokens of a change of address.
+/// Keeps the two tokens of a change of address; `None` when another account has the address.
 pub(crate) async fn begin_email_change(
     connection: &mut SqliteConnection,
-    user: UserId,
-    seen: CredentialsVersion,
-    change: &NewMailedToken,
-    cancel: &NewMailedToken,
+    wish: &EmailChange,
     record: &Record,
-) -> sqlx::Result<Begun> {
-    if !insert_if_free(connection, user, seen, change).await? {
-        return Ok(if users::is_at(connection, user, seen).await? {
-            Begun::AddressTaken
-        } else {
-            Begun::VersionMoved
-        });
+) -> sqlx::Result<Option<Begun>> {
+    match users::has_other_owner(connection, wish).await? {
+        None => return Ok(Some(Begun::Gone)),
+        Some(true) => return Ok(None),
+        Some(false) => {}
+    }
+    if !insert_unless_throttled(connection, &wish.change, wish.throttle).await? {
+        let sent = last_sent(connection, &wish.change, wish.throttle).await?;
+        let next = wish.throttle.next(&sent);
+        return Ok(Some(Begun::Throttled(
+            next.unwrap_or(wish.change.created_at),
+        )));
     }
     kill(
         connection,
-        user,
+        wish.user,
         Some(Purpose::ChangeEmail),
-        Some(&change.digest),
+        Some(&wish.change.digest),
     )
     .await?;
-    insert(connection, cancel).await?;
+    insert(connection, &wish.cancel).await?;
     append(connection, record).await?;
-    Ok(Begun::Done)
+    Ok(Some(Begun::Done))
 }
 
 /// Uses up a token and makes its change.
@@ -88,7 +80,7 @@ pub(crate) async fn redeem(
             sessions::delete(connection, id, Ended::All, now).await?;
             user
         }
-        Change::ResetPassword(password) => {
+        Change::ReclaimAccount(password) | Change::ResetPassword(password) => {
             let user = users::reset_password(connection, id, password, now).await?;
             kill_all(connection, id).await?;
             sessions::delete(connection, id, Ended::All, now).await?;
@@ -154,30 +146,21 @@ async fn insert_unless_throttled(
     Ok(done.rows_affected() > 0)
 }
 
-/// `false` when the account is of another version or gone, or another one has the address.
-async fn insert_if_free(
+/// When the last tokens like this one were issued, the newest first.
+async fn last_sent(
     connection: &mut SqliteConnection,
-    user: UserId,
-    seen: CredentialsVersion,
     token: &NewMailedToken,
-) -> sqlx::Result<bool> {
-    let done = sqlx::query(
-        "insert into auth_mailed_tokens (digest, user_id, purpose, email, email_key, created_at, expires_at)
-         select ?1, u.id, ?3, ?4, ?5, ?6, ?7 from auth_users u
-         where u.id = ?2 and u.credentials_version = ?8
-           and not exists (select 1 from auth_users other where other.email_key = ?5 and other.id <> ?2)",
+    throttle: Throttle,
+) -> sqlx::Result<Vec<OffsetDateTime>> {
+    let rows = sqlx::query(
+        "select created_at from auth_mailed_tokens where user_id = ?1 and purpose = ?2 order by created_at desc limit ?3",
     )
-    .bind(token.digest.as_bytes().as_slice())
-    .bind(user.as_uuid())
+    .bind(token.user_id.as_uuid())
     .bind(token.purpose.as_str())
-    .bind(token.email.as_str())
-    .bind(token.email.key())
-    .bind(micros(token.created_at))
-    .bind(micros(token.expires_at))
-    .bind(seen.as_i64())
-    .execute(connection)
+    .bind(i64::from(throttle.hourly))
+    .fetch_all(connection)
     .await?;
-    Ok(done.rows_affected() > 0)
+    rows.iter().map(|row| moment(row, "created_at")).collect()
 }
 
 /// The owner of a token that could be spent now.
@@ -192,7 +175,7 @@ pub(crate) async fn pending(
         user_columns!("u."),
         " from auth_mailed_tokens t join auth_users u on u.id = t.user_id
          where t.digest = ?1 and t.purpose = ?2 and t.state = 'open' and t.expires_at > ?3
-           and (t.purpose not in ('reset_password', 'verify_email') or t.email_key = u.email_key)"
+           and (t.purpose not in ('reclaim_account', 'reset_password', 'verify_email') or t.email_key = u.email_key)"
     ))
     .bind(digest.as_bytes().as_slice())
     .bind(purpose.as_str())
@@ -214,7 +197,7 @@ async fn spend(
     let row = sqlx::query(
         "update auth_mailed_tokens as t set state = 'used'
          where digest = ?1 and user_id = ?2 and purpose = ?3 and state = 'open' and expires_at > ?4
-           and (purpose not in ('reset_password', 'verify_email')
+           and (purpose not in ('reclaim_account', 'reset_password', 'verify_email')
                 or email_key = (select u.email_key from auth_users u where u.id = t.user_id))
          returning email",
     )
@@ -224,7 +207,8 @@ async fn spend(
     .bind(micros(now))
     .fetch_optional(connection)
     .await?;
-    row.map(|row| text(&row, "email", Email::parse)).transpose()
+    row.map(|row| row.try_get("email").map(Email::from_stored))
+        .transpose()
 }
 
 /// Says why a token was not spent.

@@ -1,14 +1,14 @@
 use auth_core::{
-    ports::{Ended, PasswordChange},
+    ports::{EmailChange, Ended, PasswordChange},
     types::{
-        Account, AccountKey, CredentialsVersion, Email, NewAccount, PasswordHash, Record, User,
-        UserId, Username,
+        Account, AccountKey, CredentialsVersion, Email, NewAccount, PasswordHash, Record,
+        SessionId, User, UserId, Username,
     },
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 
-use super::{append, micros, moment, sessions, text, tokens};
+use super::{append, micros, moment, sessions, tokens};
 
 /// What [`user`] reads, of the table or alias `$of`.
 macro_rules! user_columns {
@@ -85,9 +85,11 @@ pub(crate) async fn delete_account(
     connection: &mut SqliteConnection,
     user: UserId,
     seen: CredentialsVersion,
+    session: SessionId,
+    now: OffsetDateTime,
     record: &Record,
 ) -> sqlx::Result<bool> {
-    if !delete(connection, user, seen).await? {
+    if !delete(connection, user, seen, session, now).await? {
         return Ok(false);
     }
     append(connection, record).await?;
@@ -175,18 +177,22 @@ pub(super) async fn by_id(connection: &mut SqliteConnection, id: UserId) -> sqlx
     user(&row)
 }
 
-/// Whether the account is there, in that version.
-pub(super) async fn is_at(
+/// Whether another account has the address; `None` when the account is of another version or gone, or the session has ended.
+pub(super) async fn has_other_owner(
     connection: &mut SqliteConnection,
-    user: UserId,
-    seen: CredentialsVersion,
-) -> sqlx::Result<bool> {
+    wish: &EmailChange,
+) -> sqlx::Result<Option<bool>> {
     sqlx::query_scalar(
-        "select exists (select 1 from auth_users where id = ?1 and credentials_version = ?2)",
+        "select exists (select 1 from auth_users other where other.email_key = ?3 and other.id <> ?1)
+         from auth_users u join auth_sessions s on s.user_id = u.id
+         where u.id = ?1 and u.credentials_version = ?2 and s.id = ?4 and s.expires_at > ?5",
     )
-    .bind(user.as_uuid())
-    .bind(seen.as_i64())
-    .fetch_one(connection)
+    .bind(wish.user.as_uuid())
+    .bind(wish.seen.as_i64())
+    .bind(wish.change.email.key())
+    .bind(wish.session.as_uuid())
+    .bind(micros(wish.change.created_at))
+    .fetch_optional(connection)
     .await
 }
 
@@ -352,12 +358,20 @@ async fn delete(
     connection: &mut SqliteConnection,
     user: UserId,
     seen: CredentialsVersion,
+    session: SessionId,
+    now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
-    let done = sqlx::query("delete from auth_users where id = ?1 and credentials_version = ?2")
-        .bind(user.as_uuid())
-        .bind(seen.as_i64())
-        .execute(connection)
-        .await?;
+    let done = sqlx::query(
+        "delete from auth_users
+         where id = ?1 and credentials_version = ?2
+           and exists (select 1 from auth_sessions where id = ?3 and user_id = ?1 and expires_at > ?4)",
+    )
+    .bind(user.as_uuid())
+    .bind(seen.as_i64())
+    .bind(session.as_uuid())
+    .bind(micros(now))
+    .execute(connection)
+    .await?;
     Ok(done.rows_affected() > 0)
 }
 
@@ -375,8 +389,8 @@ pub(super) async fn delete_unverified(
 pub(super) fn user(row: &SqliteRow) -> sqlx::Result<User> {
     Ok(User {
         id: UserId::from_uuid(row.try_get("user_id")?),
-        username: text(row, "username", Username::parse)?,
-        email: text(row, "email", Email::parse)?,
+        username: Username::from_stored(row.try_get("username")?),
+        email: Email::from_stored(row.try_get("email")?),
         is_verified: row.try_get("is_verified")?,
         is_admin: row.try_get("is_admin")?,
         is_disabled: row.try_get("is_disabled")?,

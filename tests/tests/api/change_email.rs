@@ -17,6 +17,8 @@ auth_tests::on_each_store! {
     a_forged_cancel_link_stops_nothing
     a_change_of_letter_case_is_none
     a_change_that_races_a_password_change_is_not_begun
+    a_change_is_not_begun_from_a_session_that_ends_meanwhile
+    changes_are_throttled
 }
 
 fn change(app: &App, person: &Person, new_email: &str, password: &str) -> auth_tests::Call {
@@ -200,6 +202,7 @@ async fn a_newer_change_replaces_the_older(store: StoreKind) {
     let app = App::on(store).await;
     let ada = app.verified("ada").await;
     let (first, _) = app.email_change_tokens(&ada, "first@example.org").await;
+    app.clock.advance(Duration::MINUTE);
     let (second, _) = app.email_change_tokens(&ada, "second@example.org").await;
     verify(&app, &first).await.refused(400, "invalid_token");
     let answer = verify(&app, &second).await;
@@ -214,14 +217,21 @@ async fn of_changes_at_once_token_and_address_belong_together(store: StoreKind) 
     let calls = addresses
         .iter()
         .map(|email| change(&app, &ada, email, PASSWORD));
-    for answer in at_once(calls).await {
-        answer.ok(202);
-    }
-    app.deliver().await;
-    let tokens: Vec<_> = addresses
+    let answers = at_once(calls).await;
+    let begun: Vec<_> = addresses
         .iter()
-        .map(|email| app.mailbox.last_to(email).token().to_owned())
+        .zip(&answers)
+        .filter(|(_, answer)| answer.status == 202)
         .collect();
+    assert_eq!(begun.len(), 1, "{answers:?}");
+    let mut tokens = vec![app.mailed_token(begun[0].0).await];
+    let mut addresses = vec![begun[0].0.clone()];
+    for n in 4..7 {
+        app.clock.advance(Duration::MINUTE);
+        let email = format!("new{n}@example.org");
+        tokens.push(app.email_change_tokens(&ada, &email).await.0);
+        addresses.push(email);
+    }
     let answers = at_once(tokens.iter().map(|token| verify(&app, token))).await;
     let mut proven = Vec::new();
     for (answer, email) in answers.iter().zip(&addresses) {
@@ -279,7 +289,9 @@ async fn a_stopped_change_cannot_be_completed_or_stopped_twice(store: StoreKind)
 
     // The link to the old mailbox stops whatever is pending, also what was asked for later.
     let ada = app.logged_in(&ada).await;
+    app.clock.advance(Duration::MINUTE);
     let (_, older) = app.email_change_tokens(&ada, "first@example.org").await;
+    app.clock.advance(Duration::MINUTE);
     let (newer, _) = app.email_change_tokens(&ada, "second@example.org").await;
     cancel(&app, &older).await.ok(200);
     verify(&app, &newer).await.refused(400, "invalid_token");
@@ -295,6 +307,7 @@ async fn a_completed_change_cannot_be_stopped(store: StoreKind) {
     app.get("/auth/me").by(&ada).await.ok(200);
 
     // Raced, exactly one of both has its way.
+    app.clock.advance(Duration::MINUTE);
     let (change, stop) = app.email_change_tokens(&ada, "newer@example.org").await;
     let answers = at_once([verify(&app, &change), cancel(&app, &stop)]).await;
     let done = answers.iter().filter(|answer| answer.status == 200).count();
@@ -377,4 +390,50 @@ async fn a_change_that_races_a_password_change_is_not_begun(store: StoreKind) {
     hold.release();
     changing.await.unwrap().refused(401, "invalid_token");
     assert!(app.mails_to("thief@example.org").await.is_empty());
+}
+
+async fn a_change_is_not_begun_from_a_session_that_ends_meanwhile(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.verified("ada").await;
+    let thief = app.logged_in(&ada).await;
+    let hold = app.store.hold("begin_email_change");
+    let call = change(&app, &thief, "thief@example.org", PASSWORD);
+    let changing = tokio::spawn(async move { call.await });
+    hold.reached().await;
+    let logout = app.call("POST", "/auth/logout?scope=others").by(&ada);
+    logout.await.ok(200);
+    hold.release();
+    changing.await.unwrap().refused(401, "invalid_token");
+    assert!(app.mails_to("thief@example.org").await.is_empty());
+}
+
+async fn changes_are_throttled(store: StoreKind) {
+    let app = App::on(store).await;
+    let (ada, eve) = (app.verified("ada").await, app.verified("eve").await);
+    let mut addresses = (0..).map(|n| format!("victim{n}@example.org"));
+    let mut ask = async |person| {
+        let email = addresses.next().unwrap();
+        change(&app, person, &email, PASSWORD).await
+    };
+    ask(&ada).await.ok(202);
+    app.deliver().await;
+    let state = app.state_of(&ada).await;
+    let answer = ask(&ada).await;
+    answer.refused(429, "rate_limited");
+    assert_eq!(answer.header("retry-after"), "60");
+    assert_eq!(app.state_of(&ada).await, state);
+    assert_eq!(app.deliver().await, 0);
+    ask(&eve).await.ok(202);
+
+    for _ in 0..4 {
+        app.clock.advance(Duration::MINUTE);
+        ask(&ada).await.ok(202);
+    }
+    app.clock.advance(Duration::MINUTE);
+    let answer = ask(&ada).await;
+    answer.refused(429, "rate_limited");
+    let wait: i64 = answer.header("retry-after").parse().unwrap();
+    assert!((3290..=3300).contains(&wait), "{answer:?}");
+    app.clock.advance(Duration::seconds(wait));
+    ask(&app.logged_in(&ada).await).await.ok(202);
 }

@@ -16,6 +16,7 @@ auth_tests::on_each_store! {
     nobody_deletes_another
     mails_of_a_deleted_account_are_not_sent
     a_deletion_that_races_a_password_change_is_not_made
+    nothing_is_deleted_from_a_session_that_ends_meanwhile
     of_deletions_at_once_one_is_made
     an_account_without_a_password_is_deleted_by_a_fresh_login
     accounts_that_were_never_verified_are_swept_after_a_week
@@ -161,6 +162,21 @@ async fn a_deletion_that_races_a_password_change_is_not_made(store: StoreKind) {
     let body = json!({"current_password": PASSWORD, "new_password": "another long passphrase"});
     let changed = app.put("/auth/users/change-password", body).by(&ada).await;
     let ada = Person::of(changed.ok(200), "another long passphrase");
+    hold.release();
+    deleting.await.unwrap().refused(401, "invalid_token");
+    app.get("/auth/me").by(&ada).await.ok(200);
+}
+
+async fn nothing_is_deleted_from_a_session_that_ends_meanwhile(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.verified("ada").await;
+    let thief = app.logged_in(&ada).await;
+    let hold = app.store.hold("delete_account");
+    let call = delete(&app, &thief, json!({"password": PASSWORD}));
+    let deleting = tokio::spawn(async move { call.await });
+    hold.reached().await;
+    let logout = app.call("POST", "/auth/logout?scope=others").by(&ada);
+    logout.await.ok(200);
     hold.release();
     deleting.await.unwrap().refused(401, "invalid_token");
     app.get("/auth/me").by(&ada).await.ok(200);

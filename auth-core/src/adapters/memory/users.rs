@@ -1,12 +1,12 @@
 use async_trait::async_trait;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::{Data, MailedTokenRow, MemoryStore, TokenState, is_live};
 use crate::{
-    ports::{Ended, PasswordChange, Redeemed, StoreError, Unique, UserStore},
+    ports::{Begun, EmailChange, Ended, PasswordChange, Redeemed, StoreError, Unique, UserStore},
     types::{
         Account, AccountKey, Change, CredentialsVersion, Digest, Email, NewAccount, NewMailedToken,
-        NewSession, Purpose, Record, Session, Throttle, User, UserId,
+        NewSession, Purpose, Record, Session, SessionId, Throttle, User, UserId,
     },
 };
 
@@ -70,9 +70,7 @@ impl UserStore for MemoryStore {
         record: Record,
     ) -> Result<bool, StoreError> {
         let data = &mut *self.lock();
-        let keeps = data.sessions.get(&change.keep).is_some_and(|row| {
-            row.session.user_id == change.user && is_live(&row.session, change.now)
-        });
+        let keeps = data.has_session(change.user, change.keep, change.now);
         let Some(account) = data.account_at(change.user, change.seen).filter(|_| keeps) else {
             return Ok(false);
         };
@@ -100,10 +98,12 @@ impl UserStore for MemoryStore {
         &self,
         user: UserId,
         seen: CredentialsVersion,
+        session: SessionId,
+        now: OffsetDateTime,
         record: Record,
     ) -> Result<bool, StoreError> {
         let data = &mut *self.lock();
-        if data.account_at(user, seen).is_none() {
+        if data.account_at(user, seen).is_none() || !data.has_session(user, session, now) {
             return Ok(false);
         }
         data.remove_account(user);
@@ -165,7 +165,9 @@ impl UserStore for MemoryStore {
         record: Record,
     ) -> Result<bool, StoreError> {
         let data = &mut *self.lock();
-        if !data.accounts.contains_key(&token.user_id) || data.is_throttled(&token, throttle) {
+        if !data.accounts.contains_key(&token.user_id)
+            || data.throttled_until(&token, throttle).is_some()
+        {
             data.audit.extend(record.audit);
             return Ok(false);
         }
@@ -176,24 +178,34 @@ impl UserStore for MemoryStore {
 
     async fn begin_email_change(
         &self,
-        user: UserId,
-        seen: CredentialsVersion,
-        change: NewMailedToken,
-        cancel: NewMailedToken,
+        change: EmailChange,
         record: Record,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Begun, StoreError> {
+        let EmailChange {
+            user,
+            seen,
+            session,
+            change,
+            cancel,
+            throttle,
+        } = change;
         let data = &mut *self.lock();
-        if data.account_at(user, seen).is_none() {
-            return Ok(false);
+        if data.account_at(user, seen).is_none()
+            || !data.has_session(user, session, change.created_at)
+        {
+            return Ok(Begun::Gone);
         }
         if data.has_other_owner(&change.email, user) {
             return Err(StoreError::Taken(Unique::Email));
+        }
+        if let Some(until) = data.throttled_until(&change, throttle) {
+            return Ok(Begun::Throttled(until));
         }
         data.kill_mailed_tokens(user, Some(Purpose::ChangeEmail));
         data.insert_mailed_token(change);
         data.insert_mailed_token(cancel);
         data.write(record);
-        Ok(true)
+        Ok(Begun::Done)
     }
 
     async fn pending_token(
@@ -268,22 +280,28 @@ impl UserStore for MemoryStore {
 }
 
 impl Data {
-    fn is_throttled(&self, token: &NewMailedToken, throttle: Throttle) -> bool {
-        let now = token.created_at;
-        let hour_ago = now.saturating_sub(Duration::HOUR);
-        let mut within_the_hour = 0_u32;
-        for sent in self.mailed_tokens.values().map(|row| &row.token) {
-            if sent.user_id != token.user_id || sent.purpose != token.purpose {
-                continue;
-            }
-            if now < sent.created_at.saturating_add(throttle.gap) {
-                return true;
-            }
-            if hour_ago < sent.created_at {
-                within_the_hour += 1;
-            }
-        }
-        within_the_hour >= throttle.hourly
+    /// When a token like this one may be issued, if that is not now.
+    fn throttled_until(
+        &self,
+        token: &NewMailedToken,
+        throttle: Throttle,
+    ) -> Option<OffsetDateTime> {
+        let mut sent: Vec<_> = self
+            .mailed_tokens
+            .values()
+            .map(|row| &row.token)
+            .filter(|sent| sent.user_id == token.user_id && sent.purpose == token.purpose)
+            .map(|sent| sent.created_at)
+            .collect();
+        sent.sort_unstable_by(|a, b| b.cmp(a));
+        throttle.next(&sent).filter(|next| token.created_at < *next)
+    }
+
+    /// Whether the user has that session, and it is live.
+    fn has_session(&self, user: UserId, session: SessionId, now: OffsetDateTime) -> bool {
+        self.sessions
+            .get(&session)
+            .is_some_and(|row| row.session.user_id == user && is_live(&row.session, now))
     }
 
     fn has_other_owner(&self, email: &Email, user: UserId) -> bool {
@@ -316,7 +334,7 @@ impl Data {
                 self.kill_mailed_tokens(user, None);
                 self.remove_sessions(user, Ended::All);
             }
-            Change::ResetPassword(password) => {
+            Change::ReclaimAccount(password) | Change::ResetPassword(password) => {
                 account.password = Some(password);
                 account.user.has_password = true;
                 account.user.is_verified = true;
@@ -339,7 +357,9 @@ impl MailedTokenRow {
     fn concerns(&self, user: &User) -> bool {
         match self.token.purpose {
             Purpose::CancelEmailChange | Purpose::ChangeEmail => true,
-            Purpose::ResetPassword | Purpose::VerifyEmail => self.token.email == user.email,
+            Purpose::ReclaimAccount | Purpose::ResetPassword | Purpose::VerifyEmail => {
+                self.token.email == user.email
+            }
         }
     }
 }

@@ -82,7 +82,17 @@ fn signing_keys(
             "looks like a placeholder; `openssl rand -base64 48` makes a good one",
         );
     }
-    SigningKeys::with_algorithm(algorithm, secret.expose())
+    let keys = SigningKeys::with_algorithm(algorithm, secret.expose())
         .map_err(|error| reader.fault("SECRET_KEY", error))
+        .ok()?;
+    // Who knows it opens accounts as with the present one, so it must be as strong.
+    let Some(previous) = reader.get("SECRET_KEY_PREVIOUS").map(Secret::new) else {
+        return Some(keys);
+    };
+    if environment == Environment::Production && is_placeholder(previous.expose()) {
+        reader.fault("SECRET_KEY_PREVIOUS", "looks like a placeholder");
+    }
+    keys.with_previous(previous.expose())
+        .map_err(|error| reader.fault("SECRET_KEY_PREVIOUS", error))
         .ok()
 }

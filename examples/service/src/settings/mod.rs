@@ -247,6 +247,12 @@ mod tests {
             ("SECRET_KEY", "your-secret-key-here-your-secret-key-here"),
             ("SECRET_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
             ("SECRET_KEY", ""),
+            ("SECRET_KEY_PREVIOUS", strong),
+            ("SECRET_KEY_PREVIOUS", "short"),
+            (
+                "SECRET_KEY_PREVIOUS",
+                "your-secret-key-here-your-secret-key-here",
+            ),
             ("DEBUG", "True"),
             ("FRONTEND_URL", "http://app.test.org"),
             ("FRONTEND_URL", ""),

@@ -11,8 +11,9 @@ use auth_core::{
     adapters::MemoryStore,
     contract::Stores,
     ports::{
-        AuditLog, Authenticated, ClaimedMail, Ended, MailCounts, Outbox, PasswordChange, Redeemed,
-        Rotated, Rotation, SessionStore, Store, StoreError, Swept, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, MailCounts, Outbox,
+        PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store, StoreError, Swept,
+        UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
@@ -93,9 +94,12 @@ impl UserStore for TenantStore {
         &self,
         user: UserId,
         seen: CredentialsVersion,
+        session: SessionId,
+        now: OffsetDateTime,
         record: Record,
     ) -> Result<bool, StoreError> {
-        let deleted = self.inner.delete_account(user, seen, record).await?;
+        let deleted = self.inner.delete_account(user, seen, session, now, record);
+        let deleted = deleted.await?;
         if deleted {
             self.tenants().remove(&user);
         }
@@ -133,15 +137,10 @@ impl UserStore for TenantStore {
 
     async fn begin_email_change(
         &self,
-        user: UserId,
-        seen: CredentialsVersion,
-        change: NewMailedToken,
-        cancel: NewMailedToken,
+        change: EmailChange,
         record: Record,
-    ) -> Result<bool, StoreError> {
-        self.inner
-            .begin_email_change(user, seen, change, cancel, record)
-            .await
+    ) -> Result<Begun, StoreError> {
+        self.inner.begin_email_change(change, record).await
     }
 
     async fn pending_token(
