@@ -31,6 +31,7 @@ mod person;
 pub mod postgres;
 pub mod process;
 mod routes;
+pub mod smtp;
 mod store;
 
 pub use app::{API_KEY, App, OTHER_API_KEY, SECRET, signing_keys};

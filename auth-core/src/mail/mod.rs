@@ -34,6 +34,7 @@ impl Post {
             .map_err(|error| Error::Internal(error.into()))?;
         Ok(OutgoingMail {
             id: queued.id,
+            created_at: queued.created_at,
             to: queued.to.clone(),
             subject: rendered.subject,
             html: rendered.html,

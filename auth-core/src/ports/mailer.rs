@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use time::OffsetDateTime;
 
 use crate::types::{Email, MailId};
 
@@ -10,6 +11,8 @@ use crate::types::{Email, MailId};
 pub struct OutgoingMail {
     /// The same on each try, for the Message-ID.
     pub id: MailId,
+    /// UTC, for the date; the same on each try.
+    pub created_at: OffsetDateTime,
     /// The recipient.
     pub to: Email,
     /// One line.

@@ -6,10 +6,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use auth_core::ports::{Mailer, MailerError, OutgoingMail};
-use lettre::{
-    Message,
-    message::{Mailbox, MultiPart, header},
+use auth_core::{
+    adapters::Sender,
+    ports::{Mailer, MailerError, OutgoingMail},
 };
 
 use crate::secrets;
@@ -17,19 +16,19 @@ use crate::secrets;
 #[derive(Debug, Clone)]
 pub(crate) struct MailFolder {
     folder: PathBuf,
-    from: Mailbox,
+    sender: Sender,
 }
 
 impl MailFolder {
     /// Makes the folder if it is not there, for its owner only, and refuses one that others can look into: mails carry tokens.
-    pub(crate) fn open(folder: PathBuf, from: Mailbox) -> io::Result<Self> {
+    pub(crate) fn open(folder: PathBuf, sender: Sender) -> io::Result<Self> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&folder)?;
         secrets::refuse_if_others_can_read(&std::fs::metadata(&folder)?)?;
-        Ok(Self { folder, from })
+        Ok(Self { folder, sender })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -70,32 +69,16 @@ impl MailFolder {
             Err(error) => Err(error),
         }
     }
-
-    fn message(
-        &self,
-        mail: &OutgoingMail,
-    ) -> Result<Message, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new(None, mail.to.as_str().parse()?))
-            .subject(&mail.subject)
-            .message_id(Some(format!("<{}@{}>", mail.id, self.from.email.domain())))
-            .header(header::MIME_VERSION_1_0)
-            .multipart(MultiPart::alternative_plain_html(
-                mail.text.clone(),
-                mail.html.clone(),
-            ))?)
-    }
 }
 
 #[async_trait]
 impl Mailer for MailFolder {
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailerError> {
-        let message = self.message(mail).map_err(MailerError::Permanent)?;
+        let message = self.sender.write(mail)?;
         let write = async {
             // First under another name: who looks at the folder sees whole mails only.
             let part = self.folder.join(format!("{}.part", mail.id));
-            tokio::fs::write(&part, message.formatted()).await?;
+            tokio::fs::write(&part, message).await?;
             // Ids are UUIDv7: their names sort by time.
             tokio::fs::rename(&part, self.folder.join(format!("{}.eml", mail.id))).await
         };

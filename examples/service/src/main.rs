@@ -2,6 +2,7 @@
 
 mod database;
 mod mail_folder;
+mod mailing;
 mod migrate;
 mod pages;
 mod secrets;
@@ -26,7 +27,7 @@ use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tower::ServiceExt;
 use tracing_subscriber::fmt;
 
-use crate::{database::Database, mail_folder::MailFolder, migrate::Migrate, pages::Pages};
+use crate::{database::Database, mailing::Mailing, migrate::Migrate, pages::Pages};
 
 /// How long a stop waits for the mails in hand.
 const LAST_MAIL: Duration = Duration::from_secs(10);
@@ -111,13 +112,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         Some(links) => links.clone(),
         None => Links::to(&own_address)?,
     };
-    let mails = match settings.environment {
-        Environment::Development | Environment::Test => {
-            let folder = std::path::absolute("auth-service-mail")?;
-            Some(MailFolder::open(folder, settings.mail.from.clone())?)
-        }
-        Environment::Production | Environment::Staging => None,
-    };
+    let mailing = Mailing::of(&settings)?;
 
     let mut builder = database
         .auth(settings.accounts.signing_keys.clone())
@@ -129,16 +124,14 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     if let Some(templates) = &settings.templates {
         builder = builder.templates(templates.clone());
     }
-    if let Some(folder) = &mails {
-        builder = builder.mailer(folder.clone(), links);
-    }
-    let auth = builder.build()?;
+    let auth = mailing.offer(builder, links).build()?;
 
     let routes = AuthRouter::new(&auth)
         .internal_keys(settings.server.internal_keys.clone())
         .client_ip(ClientIp::peer());
-    let shown = mails
-        .clone()
+    let shown = mailing
+        .folder()
+        .cloned()
         .filter(|_| settings.environment == Environment::Development);
     let api = routes.clone().into_service();
     let api = ServiceExt::<Request<Body>>::map_response(api, pages::beside_a_page);
@@ -153,7 +146,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
 
     // Before the greeting: whoever reads it may ask at once.
     let asked_to_stop = asked_to_stop()?;
-    say(&greeting(&settings, &own_address, mails.as_ref()));
+    say(&greeting(&settings, &own_address, &mailing));
     let (stop, stopped) = watch::channel(());
     let workers = tokio::spawn({
         let auth = auth.clone();
@@ -178,7 +171,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
 }
 
 /// What runs, where, and what does not.
-fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) -> String {
+fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String {
     let mut text = format!(
         "{} ({}) listens on {own_address}\n",
         settings.server.service_name,
@@ -188,16 +181,7 @@ fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) 
         let _ = writeln!(text, "  {name:<14}{value}");
     };
     line("database", &settings.database.url.to_string());
-    match mails {
-        Some(folder) => line(
-            "mail",
-            &format!("not sent: files in {}", folder.path().display()),
-        ),
-        None => line(
-            "mail",
-            "off: verification, password reset and change of address are not offered",
-        ),
-    }
+    line("mail", &mailing.to_string());
     match settings.database.url.secrets_file() {
         _ if settings.environment != Environment::Development => {}
         Some(file) => {
@@ -220,7 +204,7 @@ fn greeting(settings: &Settings, own_address: &str, mails: Option<&MailFolder>) 
             "not protected (ENUMERATION_PROTECTION=true)"
         },
     );
-    line("off", "Google sign-in, credits, Stripe, rate limits, SMTP");
+    line("off", "Google sign-in, credits, Stripe, rate limits");
     for note in &settings.notes {
         line("note", note);
     }

@@ -65,7 +65,7 @@ async fn an_empty_environment_serves() {
             "  secrets       where not set: auth-service.secrets (SECRET_KEY, INTERNAL_API_KEY)"
                 .to_owned(),
             "  enumeration   not protected (ENUMERATION_PROTECTION=true)".to_owned(),
-            "  off           Google sign-in, credits, Stripe, rate limits, SMTP".to_owned(),
+            "  off           Google sign-in, credits, Stripe, rate limits".to_owned(),
         ]
     );
 
@@ -152,19 +152,19 @@ async fn every_fault_of_the_settings_is_told_at_once() {
         .await;
     let lines = [
         "auth-service cannot start; 14 setting(s) to mend:",
-        "  DEBUG: must be true or false",
         "  DATABASE_URL: must be sqlite:PATH, sqlite::memory: or postgres://…",
-        "  ALGORITHM: the algorithm is not one of HS256, HS384, HS512",
-        "  SECRET_KEY: must be set outside of development; `openssl rand -base64 48` makes one",
-        "  INTERNAL_API_KEYS: must be name:key,name:key",
+        "  DEBUG: must be true or false",
         "  LOG_LEVEL: must be trace, debug, info, warn or error",
-        "  ACCESS_TOKEN_EXPIRE_MINUTES: must be a number of minutes from 1 to 1440",
+        "  MAIL_FROM: must be an e-mail address, or `Name <address>` in one line",
         "  FRONTEND_URL: links need an absolute http or https address without user, query and fragment",
-        "  BCRYPT_COST: must be a number from 10 to 20 (from 4 outside of production)",
         "  HOST: must be an IP address",
-        "  MAIL_FROM: must be an e-mail address",
+        "  INTERNAL_API_KEYS: must be name:key,name:key",
         "  PORT: must be a number from 0 to 65535",
         "  SERVICE_NAME_FILE: the file cannot be read (entity not found)",
+        "  ALGORITHM: the algorithm is not one of HS256, HS384, HS512",
+        "  SECRET_KEY: must be set outside of development; `openssl rand -base64 48` makes one",
+        "  ACCESS_TOKEN_EXPIRE_MINUTES: must be a number of minutes from 1 to 1440",
+        "  BCRYPT_COST: must be a number from 10 to 20 (from 4 outside of production)",
         "  UNVERIFIED_ACCOUNT_TTL: must be from one hour to ten years",
     ];
     refused(&ended, &lines);
@@ -207,25 +207,25 @@ async fn production_refuses_what_is_weak_and_runs_with_what_is_strong() {
             "INTERNAL_API_KEYS",
             "billing:changeme-changeme-changeme-changeme",
         )
-        .set("MAIL_SERVER", "smtp.example.org")
+        .set("MAIL_TEST_TO", "ada@example.org")
         .set("SECRET_KEY", "your-secret-key-your-secret-key-0123")
         .run()
         .await;
     let lines = [
         "auth-service cannot start; 6 setting(s) to mend:",
         "  DEBUG: must be false in production",
-        "  SECRET_KEY: looks like a placeholder; `openssl rand -base64 48` makes a good one",
-        "  INTERNAL_API_KEYS: the key named \"billing\" looks like a placeholder",
         "  FRONTEND_URL: must be https in production: mailed links carry tokens",
+        "  INTERNAL_API_KEYS: the key named \"billing\" looks like a placeholder",
+        "  MAIL_TEST_TO: is set, and this version does not use it",
+        "  SECRET_KEY: looks like a placeholder; `openssl rand -base64 48` makes a good one",
         "  BCRYPT_COST: must be a number from 10 to 20 (from 4 outside of production)",
-        "  MAIL_SERVER: is set, and this version does not use it",
     ];
     refused(&ended, &lines);
     let ended = home.service().set("ENVIRONMENT", "production").run().await;
     let lines = [
         "auth-service cannot start; 2 setting(s) to mend:",
-        "  SECRET_KEY: must be set outside of development; `openssl rand -base64 48` makes one",
         "  FRONTEND_URL: must be set in production: mailed links lead there",
+        "  SECRET_KEY: must be set outside of development; `openssl rand -base64 48` makes one",
     ];
     refused(&ended, &lines);
     assert_eq!(files(&home), BTreeSet::new());

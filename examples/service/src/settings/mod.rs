@@ -16,7 +16,11 @@ use auth_core::Templates;
 
 use self::reader::Reader;
 pub(crate) use self::{
-    accounts::Accounts, database::Database, logs::Logs, mail::Mail, server::Server,
+    accounts::Accounts,
+    database::Database,
+    logs::Logs,
+    mail::{Mail, Relay},
+    server::Server,
 };
 use crate::{
     chain,
@@ -83,14 +87,7 @@ const NOT_OBEYED: &[&str] = &[
     "GOOGLE_ISSUER",
     "GOOGLE_REDIRECT_URI",
     "LOG_RETENTION",
-    "MAIL_CA_FILE",
-    "MAIL_PASSWORD",
-    "MAIL_PORT",
-    "MAIL_SERVER",
-    "MAIL_SSL_TLS",
-    "MAIL_STARTTLS",
     "MAIL_TEST_TO",
-    "MAIL_USERNAME",
     "RATE_LIMIT_AUTH_PER_MINUTE",
     "RATE_LIMIT_DEFAULT_PER_MINUTE",
     "REDIS_URL",
@@ -131,14 +128,22 @@ impl Settings {
             _ => Generated::default(),
         };
         let logs = Logs::read(reader, production);
-        let mail = Mail::read(reader)?;
+        let mail = Mail::read(reader, production);
         let server = Server::read(reader, production, generated.internal_api_key);
         let templates = reader.optional("MAIL_TEMPLATES", |folder| {
             Templates::with_overrides(folder.as_ref()).map_err(|error| chain(&error))
         });
-        let notes = not_obeyed(reader, production);
+        let accounts = Accounts::read(reader, environment, generated.secret_key);
+        let mut notes = not_obeyed(reader, production);
+        // Everything is read: what is missing is told.
+        let (accounts, mail) = (accounts?, mail?);
+        if mail.relay.as_ref().is_some_and(Relay::is_clear_text) {
+            notes.push(
+                "mails and their tokens can be read on their way (MAIL_STARTTLS=true)".to_owned(),
+            );
+        }
         Some(Self {
-            accounts: Accounts::read(reader, environment, generated.secret_key)?,
+            accounts,
             database,
             environment,
             logs,
@@ -170,8 +175,16 @@ fn not_obeyed(reader: &mut Reader, production: bool) -> Vec<String> {
 
 /// Words that stand in examples, and keys with hardly any entropy.
 fn is_placeholder(secret: &str) -> bool {
+    let mut distinct: Vec<char> = secret.to_ascii_lowercase().chars().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.len() < 10 || has_placeholder_word(secret)
+}
+
+/// Of a secret that others choose, whose strength is theirs.
+fn has_placeholder_word(secret: &str) -> bool {
     let lower = secret.to_ascii_lowercase();
-    let words = [
+    [
         "changeme",
         "change-me",
         "change_me",
@@ -181,11 +194,9 @@ fn is_placeholder(secret: &str) -> bool {
         "secret_key",
         "your-",
         "password",
-    ];
-    let mut distinct: Vec<char> = lower.chars().collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    distinct.len() < 10 || words.iter().any(|word| lower.contains(word))
+    ]
+    .iter()
+    .any(|word| lower.contains(word))
 }
 
 #[cfg(test)]
@@ -258,7 +269,7 @@ mod tests {
             ("FRONTEND_URL", ""),
             ("BCRYPT_COST", "9"),
             ("INTERNAL_API_KEY", "changemechangemechangemechangeme"),
-            ("MAIL_SERVER", "smtp.test.org"),
+            ("MAIL_TEST_TO", "ada@test.org"),
             ("DATABASE_URL", "postgres://db.test.org/app"),
             ("UNVERIFIED_ACCOUNT_TTL", "100000 years"),
         ] {
