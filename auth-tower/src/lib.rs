@@ -42,6 +42,7 @@ pub use internal_keys::{InternalKeys, InvalidKey};
 pub use mount::AuthLayer;
 pub use proof::{AuthenticatedUser, InternalCaller, VerifiedUser};
 pub use read::Input;
+pub use request_id::RequestId;
 pub use router::{
     AuthFuture, AuthRouter, AuthService, Class, Endpoint, InvalidPrefix, Prefix, RouteInfo, routes,
 };

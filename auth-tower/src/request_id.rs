@@ -1,15 +1,20 @@
 use auth_core::ports::{OsRandom, Random};
 use http::{HeaderMap, HeaderName};
 
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = RequestId::HEADER;
 
 /// Names one request in the answer, the log and the audit log.
+///
+/// A host that puts it into the headers of a request gets the same one in the answers of this crate.
 #[derive(Debug, Clone)]
-pub(crate) struct RequestId(String);
+pub struct RequestId(String);
 
 impl RequestId {
+    /// `X-Request-Id`
+    pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
     /// The caller's own id if it is one and is safe to log (ASVS 16.4.1), else a random one.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub fn of(headers: &HeaderMap) -> Self {
         let mut sent = headers.get_all(X_REQUEST_ID).iter();
         match (
             sent.next().and_then(|value| value.to_str().ok()),
@@ -30,7 +35,8 @@ impl RequestId {
         )
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

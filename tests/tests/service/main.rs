@@ -5,6 +5,7 @@ mod accounts;
 mod hangup;
 mod life;
 mod load;
+mod mails;
 mod page;
 mod shutdown;
 mod slow;

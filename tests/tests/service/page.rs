@@ -2,6 +2,10 @@
 
 use auth_tests::{Answer, Client};
 
+const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// Of the page of a mail, which frames the mail.
+const FRAMING_POLICY: &str = "default-src 'none'; frame-src 'self'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
 /// A page that was opened, or came back from a form.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -18,17 +22,25 @@ impl Page {
             Some((_, rest)) => &rest[rest.find('/').unwrap_or(rest.len())..],
             None => link,
         };
+        let policy = if path.starts_with("/mails/") {
+            FRAMING_POLICY
+        } else {
+            POLICY
+        };
         let (client, call) = (client.clone(), client.get(path));
-        async move { Self::of(client, &call.await) }
+        async move { Self::of(client, &call.await, policy) }
     }
 
-    fn of(client: Client, answer: &Answer) -> Self {
+    /// What came back for any other call.
+    pub(crate) fn answered(client: &Client, answer: &Answer) -> Self {
+        Self::of(client.clone(), answer, POLICY)
+    }
+
+    fn of(client: Client, answer: &Answer, policy: &str) -> Self {
+        assert!(!answer.header("x-request-id").is_empty(), "{answer:?}");
         for (header, value) in [
             ("content-type", "text/html; charset=utf-8"),
-            (
-                "content-security-policy",
-                "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-            ),
+            ("content-security-policy", policy),
             ("referrer-policy", "no-referrer"),
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
@@ -116,7 +128,7 @@ impl Form {
     pub(crate) async fn submit(&self) -> Page {
         let body = serde_urlencoded::to_string(&self.fields).unwrap();
         let answer = self.client.call("POST", &self.action).form(body).await;
-        Page::of(self.client.clone(), &answer)
+        Page::of(self.client.clone(), &answer, POLICY)
     }
 }
 

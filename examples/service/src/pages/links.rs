@@ -4,11 +4,11 @@ use auth_core::{
     Error, VerifiedStatus,
     types::{Client, Password, Secret},
 };
-use auth_tower::PeerAddr;
+use auth_tower::{PeerAddr, RequestId};
 use axum::{
     Extension, Form,
     extract::{Query, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::Response,
 };
 use minijinja::context;
@@ -165,10 +165,11 @@ async fn to_its_end<T: Send + 'static>(
 }
 
 fn client(peer: &PeerAddr, headers: &HeaderMap) -> Client {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let mut client =
         Client::default().with_user_agent(text(header::USER_AGENT).unwrap_or_default());
     client.ip = Some(peer.0.ip());
+    client.request_id = text(RequestId::HEADER).map(str::to_owned);
     client.accept_language = text(header::ACCEPT_LANGUAGE).map(str::to_owned);
     client
 }

@@ -1,6 +1,8 @@
-//! The pages that the service shows a person: the start page, and the three that mailed links open.
+//! The pages that the service shows a person: the start page, the mails of development, and the three that mailed links open.
 
 mod links;
+mod mails;
+mod problem;
 mod start;
 
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderName, StatusCode, header},
+    middleware::from_fn_with_state,
     response::{Html, IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
@@ -18,12 +21,11 @@ use minijinja::{Environment, Value, context};
 
 use crate::mail_folder::MailFolder;
 
-/// No script, no foreign resource, no frame, and no token in a `Referer` (ASVS 3.4.3–3.4.6).
-const HEADERS: [(HeaderName, &str); 5] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    ),
+/// No script, no foreign resource, no frame.
+const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Beside the policy: no frame for browsers without one, and no token in a `Referer` (ASVS 3.4.3–3.4.6).
+const HEADERS: [(HeaderName, &str); 4] = [
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -53,6 +55,7 @@ impl Pages {
             ("layout.html", include_str!("layout.html")),
             ("link.html", include_str!("link.html")),
             ("mail.html", include_str!("mail.html")),
+            ("problem.html", include_str!("problem.html")),
             ("start.html", include_str!("start.html")),
         ] {
             templates.add_template(name, source)?;
@@ -96,21 +99,37 @@ impl Pages {
                 post(links::confirm_cancel_email_change),
             );
         if self.mails.is_some() {
-            router = router.route("/mails/{name}", get(start::mail));
+            router = router
+                .route("/mails/{name}", get(mails::mail))
+                .route("/mails/{name}/html", get(mails::html));
         }
         router
             .layer(DefaultBodyLimit::max(16 * 1024))
+            .layer(from_fn_with_state(self.clone(), problem::explain))
             .with_state(self)
     }
 
     fn show(&self, status: StatusCode, template: &str, values: Value) -> Response {
+        self.show_under(POLICY, status, template, values)
+    }
+
+    fn show_under(
+        &self,
+        policy: &'static str,
+        status: StatusCode,
+        template: &str,
+        values: Value,
+    ) -> Response {
         let values = context! { service => &*self.service_name, ..values };
         match self
             .templates
             .get_template(template)
             .and_then(|template| template.render(values))
         {
-            Ok(page) => (status, HEADERS, Html(page)).into_response(),
+            Ok(page) => {
+                let policy = [(header::CONTENT_SECURITY_POLICY, policy)];
+                (status, HEADERS, policy, Html(page)).into_response()
+            }
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
