@@ -12,8 +12,9 @@ const UNIQUE: [(&str, Unique); 2] = [
     ("users_username_key", Unique::Username),
 ];
 
-/// The only place that decides between a conflict, an outage and a bug.
-pub(crate) fn classify(error: sqlx::Error) -> StoreError {
+/// What an error of the database means to the core: a conflict, an outage or a bug. For a host that does work of its own inside a store
+/// (see [`PgScope`](crate::PgScope)), and wants its outages answered as ours are.
+pub fn classify(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(database) => {
             if let Some(unique) = taken(database.as_ref()) {

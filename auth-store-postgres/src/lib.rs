@@ -35,6 +35,7 @@ mod url;
 
 use std::{fmt, time::Duration};
 
+pub use classify::classify;
 pub use schema::SchemaError;
 pub use scope::{PgScope, ScopeError};
 pub use sqlx;

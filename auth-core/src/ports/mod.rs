@@ -2,6 +2,7 @@
 
 mod audit;
 mod clock;
+mod delegate;
 mod mailer;
 mod outbox;
 mod random;
@@ -9,6 +10,8 @@ mod session_store;
 mod store;
 mod user_store;
 
+#[doc(hidden)] // for `delegate!`
+pub use async_trait::async_trait;
 pub use audit::AuditLog;
 pub use clock::{Clock, SystemClock};
 pub use mailer::{Mailer, MailerError, OutgoingMail};

@@ -10,16 +10,15 @@ use auth_core::{
     Auth, Hashing, Links,
     adapters::MemoryStore,
     contract::Stores,
+    delegate,
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, MailCounts, Outbox,
-        PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store, StoreError, Swept,
-        UserStore,
+        Authenticated, Begun, EmailChange, Ended, PasswordChange, Redeemed, Rotated, Rotation,
+        SessionStore, Store, StoreError, Swept, UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
-        NewMailedToken, NewSession, PasswordHash, Purpose, Record, Session, SessionId, Throttle,
-        User, UserId,
+        Account, AccountKey, Change, CredentialsVersion, Digest, NewAccount, NewMailedToken,
+        NewSession, PasswordHash, Purpose, Record, Session, SessionId, Throttle, User, UserId,
     },
 };
 use auth_tests::{Client, Mailbox, PASSWORD, Person, signing_keys};
@@ -232,42 +231,7 @@ impl SessionStore for TenantStore {
     }
 }
 
-#[async_trait]
-impl Outbox for TenantStore {
-    async fn claim_mails(
-        &self,
-        now: OffsetDateTime,
-        lease: OffsetDateTime,
-        limit: u32,
-    ) -> Result<Vec<ClaimedMail>, StoreError> {
-        self.inner.claim_mails(now, lease, limit).await
-    }
-
-    async fn mail_sent(&self, mail: MailId, lease: OffsetDateTime) -> Result<bool, StoreError> {
-        self.inner.mail_sent(mail, lease).await
-    }
-
-    async fn mail_failed(
-        &self,
-        mail: MailId,
-        lease: OffsetDateTime,
-        retry_at: Option<OffsetDateTime>,
-        reason: &str,
-    ) -> Result<bool, StoreError> {
-        self.inner.mail_failed(mail, lease, retry_at, reason).await
-    }
-
-    async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
-        self.inner.mail_counts().await
-    }
-}
-
-#[async_trait]
-impl AuditLog for TenantStore {
-    async fn audit_entries(&self, user: UserId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.inner.audit_entries(user, limit).await
-    }
-}
+delegate!(AuditLog, Outbox for TenantStore => inner);
 
 #[async_trait]
 impl Store for TenantStore {

@@ -1,0 +1,96 @@
+/// Implements ports of a store of the host's own by passing every call on to a store that it holds.
+///
+/// Whole ports only: one of which a method differs is written out. A method that a port gets later is passed on, too, without a change in the host.
+///
+/// ```
+/// use auth_core::{adapters::MemoryStore, delegate};
+///
+/// struct Shop {
+///     accounts: MemoryStore,
+/// }
+///
+/// delegate!(AuditLog, Outbox, SessionStore, Store, UserStore for Shop => accounts);
+/// ```
+///
+/// # Security
+/// A store is safe because each of its methods is one atomic fact. Two that are passed on to one store stay so; a method that does its own part and passes
+/// the rest on must put both into one transaction (`PgScope` of `auth-store-postgres` does that), or a crash between them leaves half a fact.
+#[macro_export]
+macro_rules! delegate {
+    ($first:ident $(, $more:ident)* for $store:ty => $field:ident) => {
+        $crate::delegate!(@$first $store, $field);
+        $($crate::delegate!(@$more $store, $field);)*
+    };
+    (@AuditLog $store:ty, $field:ident) => {
+        $crate::delegate!(@port AuditLog $store, $field:
+            audit_entries(user: $crate::types::UserId, limit: u32) -> Vec<$crate::types::AuditEntry>;
+        );
+    };
+    (@Outbox $store:ty, $field:ident) => {
+        $crate::delegate!(@port Outbox $store, $field:
+            claim_mails(now: $crate::time::OffsetDateTime, lease: $crate::time::OffsetDateTime, limit: u32) -> Vec<$crate::ports::ClaimedMail>;
+            mail_sent(mail: $crate::types::MailId, lease: $crate::time::OffsetDateTime) -> bool;
+            mail_failed(
+                mail: $crate::types::MailId, lease: $crate::time::OffsetDateTime, retry_at: Option<$crate::time::OffsetDateTime>, reason: &str
+            ) -> bool;
+            mail_counts() -> $crate::ports::MailCounts;
+        );
+    };
+    (@SessionStore $store:ty, $field:ident) => {
+        $crate::delegate!(@port SessionStore $store, $field:
+            open_session(
+                session: $crate::types::NewSession, seen: $crate::types::CredentialsVersion, rehash: Option<$crate::types::PasswordHash>,
+                record: $crate::types::Record
+            ) -> bool;
+            authenticate(session: $crate::types::SessionId, now: $crate::time::OffsetDateTime) -> Option<$crate::ports::Authenticated>;
+            touch(
+                session: $crate::types::SessionId, now: $crate::time::OffsetDateTime, idle: $crate::time::Duration
+            ) -> Option<$crate::ports::Authenticated>;
+            rotate(rotation: $crate::ports::Rotation) -> $crate::ports::Rotated;
+            session_of_refresh(digest: &$crate::types::Digest) -> Option<$crate::types::Session>;
+            end_sessions(
+                user: $crate::types::UserId, which: $crate::ports::Ended, now: $crate::time::OffsetDateTime, record: $crate::types::Record
+            ) -> u64;
+            sessions(user: $crate::types::UserId, now: $crate::time::OffsetDateTime) -> Vec<$crate::types::Session>;
+        );
+    };
+    (@Store $store:ty, $field:ident) => {
+        $crate::delegate!(@port Store $store, $field:
+            ping() -> ();
+            sweep(now: $crate::time::OffsetDateTime, unverified_before: $crate::time::OffsetDateTime) -> $crate::ports::Swept;
+        );
+    };
+    (@UserStore $store:ty, $field:ident) => {
+        $crate::delegate!(@port UserStore $store, $field:
+            register(account: $crate::types::NewAccount, record: $crate::types::Record) -> ();
+            account(key: &$crate::types::AccountKey) -> Option<$crate::types::Account>;
+            append(record: $crate::types::Record) -> ();
+            change_password(change: $crate::ports::PasswordChange, record: $crate::types::Record) -> bool;
+            delete_account(
+                user: $crate::types::UserId, seen: $crate::types::CredentialsVersion, session: $crate::types::SessionId,
+                now: $crate::time::OffsetDateTime, record: $crate::types::Record
+            ) -> bool;
+            set_disabled(user: $crate::types::UserId, disabled: bool, now: $crate::time::OffsetDateTime, record: $crate::types::Record) -> bool;
+            set_admin(user: $crate::types::UserId, admin: bool, now: $crate::time::OffsetDateTime, record: $crate::types::Record) -> bool;
+            issue_token(token: $crate::types::NewMailedToken, throttle: $crate::types::Throttle, record: $crate::types::Record) -> bool;
+            begin_email_change(change: $crate::ports::EmailChange, record: $crate::types::Record) -> $crate::ports::Begun;
+            pending_token(
+                digest: &$crate::types::Digest, purpose: $crate::types::Purpose, now: $crate::time::OffsetDateTime
+            ) -> Option<$crate::types::User>;
+            redeem(
+                digest: &$crate::types::Digest, user: $crate::types::UserId, change: $crate::types::Change, now: $crate::time::OffsetDateTime,
+                record: $crate::types::Record
+            ) -> $crate::ports::Redeemed;
+        );
+    };
+    (@port $port:ident $store:ty, $field:ident: $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[$crate::ports::async_trait]
+        impl $crate::ports::$port for $store {
+            $(
+                async fn $method(&self, $($argument: $type),*) -> Result<$answer, $crate::ports::StoreError> {
+                    $crate::ports::$port::$method(&self.$field, $($argument),*).await
+                }
+            )*
+        }
+    };
+}
