@@ -18,14 +18,16 @@
 //! 5. Inside a transaction of the host, [`PgScope`] does the same work, and the host decides whether it happened.
 //!
 //! # Deployment
-//! `PostgreSQL` 13 or newer; tests run on 15. Behind `PgBouncer`: session pooling, for which no parameter needs to be ignored. Transaction pooling takes
-//! 1.21 or newer with `max_prepared_statements`, and time limits set for the role (a session's would be anybody's); that is not tested here.
+//! `PostgreSQL` 13 or newer; tests run on 15. Behind `PgBouncer`: `pool_mode = session`, for which no parameter needs to be ignored. Transaction pooling
+//! takes 1.21 or newer with `max_prepared_statements` above 0, and time limits set for the role (a session's would be anybody's); that is not tested here.
+//! Without them it mixes up the prepared statements of its clients, and [`PgStore::connect`] refuses it ([`SchemaError::Pooler`]).
 //!
 //! # Security
 //! `sslmode` in the URL decides about TLS: `disable`, `allow`, `prefer` (the default, which silently goes on without it), `require`, `verify-ca`, and
 //! `verify-full`, the only one that knows whom it talks to. `sslrootcert` names the certificate of a private authority.
 
 mod classify;
+mod pooler;
 mod ports;
 mod schema;
 mod scope;
@@ -39,7 +41,10 @@ pub use classify::classify;
 pub use schema::SchemaError;
 pub use scope::{PgScope, ScopeError};
 pub use sqlx;
-use sqlx::{Connection, Executor, PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    Connection, Executor, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 pub use url::is_private;
 
 /// How long a call waits for a connection, and a statement for its locks, before it is
@@ -71,7 +76,7 @@ impl PgStore {
     ///
     /// # Errors
     /// [`SchemaError::Url`] when it is none of a Postgres database, [`SchemaError::Open`] when the database cannot be reached,
-    /// [`SchemaError::Newer`] when a newer version of this library migrated it.
+    /// [`SchemaError::Pooler`] when a pooler before it mixes up statements, [`SchemaError::Newer`] when a newer version of this library migrated it.
     pub async fn connect(url: &str) -> Result<Self, SchemaError> {
         Self::connect_with(url, Self::pool_options()).await
     }
@@ -84,17 +89,10 @@ impl PgStore {
         let options = url::parse(url)?;
         // The pool would try again until its time is up, and then say no more than that.
         let patience = pool.get_acquire_timeout();
-        let first = tokio::time::timeout(patience, PgConnection::connect_with(&options));
-        let mut first = match first.await {
-            Ok(connected) => connected.map_err(SchemaError::Open)?,
+        match tokio::time::timeout(patience, look_at(&options)).await {
+            Ok(looked) => looked?,
             Err(_) => return Err(SchemaError::Open(sqlx::Error::PoolTimedOut)),
-        };
-        let version = schema::version(&mut first)
-            .await
-            .map_err(SchemaError::Open)?;
-        schema::refuse_newer(version)?;
-        // Done with it; a failed farewell changes nothing.
-        let _ = first.close().await;
+        }
         Ok(Self {
             pool: pool.connect_lazy_with(options),
             owns_pool: true,
@@ -124,7 +122,8 @@ impl PgStore {
             })
     }
 
-    /// Works on a pool that the host made, and may go on using. A schema that is too new is refused by [`migrate`](Self::migrate) only.
+    /// Works on a pool that the host made, and may go on using. A schema that is too new is refused by [`migrate`](Self::migrate) only, a pooler that mixes
+    /// up statements not at all.
     ///
     /// sqlx gives a connection back inside an open transaction when the host drops a `pool.begin()` half-way (0.8.6 and 0.9.0 do). A lone
     /// statement on such a connection would be answered and never committed, so on a pool of the host each write has a transaction of its own: two
@@ -140,6 +139,22 @@ impl PgStore {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Whether we can work there.
+async fn look_at(options: &PgConnectOptions) -> Result<(), SchemaError> {
+    let connect = || PgConnection::connect_with(options);
+    let mut first = connect().await.map_err(SchemaError::Open)?;
+    let mut second = connect().await.map_err(SchemaError::Open)?;
+    pooler::refuse_mixed_statements(&mut first, &mut second).await?;
+    let version = schema::version(&mut first)
+        .await
+        .map_err(SchemaError::Open)?;
+    schema::refuse_newer(version)?;
+    // Done with them; a failed farewell changes nothing.
+    let _ = first.close().await;
+    let _ = second.close().await;
+    Ok(())
 }
 
 impl fmt::Debug for PgStore {

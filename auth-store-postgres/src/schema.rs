@@ -42,6 +42,12 @@ pub enum SchemaError {
     /// It cannot be reached or read.
     #[error("the database could not be opened")]
     Open(#[source] sqlx::Error),
+    /// A connection pooler before the database gives the prepared statements of one connection to another one.
+    #[error(
+        "the connection pooler before the database mixes up prepared statements: \
+         set its pool_mode to session, or take PgBouncer 1.21 or newer with max_prepared_statements = 200"
+    )]
+    Pooler(#[source] sqlx::Error),
     /// The URL is none of a Postgres database. It is not repeated here, for it may hold a password.
     #[error("the database URL cannot be read")]
     Url(#[source] sqlx::Error),

@@ -5,6 +5,7 @@ mod cancellation;
 mod contract;
 mod network;
 mod outage;
+mod pooler;
 mod races;
 mod schema;
 mod scope;

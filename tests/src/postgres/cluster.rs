@@ -158,7 +158,7 @@ fn binaries() -> Option<PathBuf> {
 }
 
 /// Whoever owns this process' entry runs it.
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
@@ -185,7 +185,7 @@ fn status(process: i32) -> Option<(String, i32)> {
 }
 
 /// A command as the user that owns the cluster.
-fn as_server(program: &Path, directory: &Path) -> Command {
+pub(super) fn as_server(program: &Path, directory: &Path) -> Command {
     let mut command = if is_root() {
         let mut command = Command::new("setpriv");
         command
@@ -229,7 +229,7 @@ fn life_line(binaries: &Path, directory: &Path) -> ChildStdin {
         .unwrap()
 }
 
-fn run(command: &mut Command) {
+pub(super) fn run(command: &mut Command) {
     try_run(command).unwrap_or_else(|error| panic!("{command:?}: {error}\n{INSTRUCTIONS}"));
 }
 

@@ -19,6 +19,7 @@
 //! With neither, tests fail and say what is missing.
 
 mod cluster;
+mod pgbouncer;
 mod proxy;
 
 use std::{
@@ -38,6 +39,7 @@ use auth_store_postgres::{
 use tokio::{runtime, sync::OnceCell};
 
 pub use cluster::Cluster;
+pub use pgbouncer::PgBouncer;
 pub use proxy::{Counts, Proxy};
 
 const INSTRUCTIONS: &str = "The tests over Postgres need a server, one of:\n\
