@@ -137,6 +137,20 @@ macro_rules! ports {
                 .await
             }
 
+            async fn set_locale(
+                &self,
+                user: UserId,
+                locale: &str,
+                now: OffsetDateTime,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (user, locale.to_owned(), now),
+                    |c, (user, locale, now)| Box::pin(users::set_locale(c, *user, locale, *now)),
+                )
+                .await
+            }
+
             async fn issue_token(
                 &self,
                 token: NewMailedToken,

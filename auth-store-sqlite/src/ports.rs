@@ -121,6 +121,19 @@ impl UserStore for SqliteStore {
         .await
     }
 
+    async fn set_locale(
+        &self,
+        user: UserId,
+        locale: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        let locale = locale.to_owned();
+        self.transaction(move |c| {
+            Box::pin(async move { users::set_locale(c, user, &locale, now).await })
+        })
+        .await
+    }
+
     async fn issue_token(
         &self,
         token: NewMailedToken,

@@ -392,6 +392,15 @@ impl UserStore for TestStore {
         pass_on!(self.set_admin(user, admin, now, record))
     }
 
+    async fn set_locale(
+        &self,
+        user: UserId,
+        locale: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.set_locale(user, locale, now))
+    }
+
     async fn issue_token(
         &self,
         token: NewMailedToken,

@@ -159,7 +159,8 @@ macro_rules! store_contract {
             a_disabled_account_opens_nothing
             an_account_can_be_enabled_again
             a_status_is_set_once
-            administrator_rights_are_given_and_taken);
+            administrator_rights_are_given_and_taken
+            the_language_of_mails_is_changed);
     };
     (@suite $make:expr, $suite:ident: $($behaviour:ident)*) => {
         mod $suite {

@@ -645,6 +645,26 @@ pub async fn a_status_is_set_once(stores: Stores) {
     assert_eq!(queued(store).await, 2);
 }
 
+/// The language of mails is the owner's to change, at any time, and nothing else changes with it.
+pub async fn the_language_of_mails_is_changed(stores: Stores) {
+    let store = &*stores.first;
+    let ada = registered(store, "ada").await;
+    let session = logged_in(store, &ada, "refresh", at(1)).await;
+    for (locale, now) in [
+        ("it", at(10) + TICK),
+        ("it", at(11)),
+        ("zh-Hant-TW", at(20)),
+    ] {
+        assert!(store.set_locale(ada.id, locale, now).await.unwrap());
+        let seen = stores.second.authenticate(session.id, at(30)).await;
+        let user = seen.unwrap().expect("the session stays").user;
+        assert_eq!((user.locale.as_str(), user.updated_at), (locale, now));
+        assert_eq!(version(store, &ada).await, CredentialsVersion::FIRST);
+    }
+    let nobody = user("nobody").id;
+    assert!(!store.set_locale(nobody, "it", at(40)).await.unwrap());
+}
+
 /// Rights come and go at once, in running sessions too; the password has nothing to do with them.
 pub async fn administrator_rights_are_given_and_taken(stores: Stores) {
     let store = &*stores.first;

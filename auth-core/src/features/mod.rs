@@ -4,6 +4,7 @@ mod admin;
 mod change_email;
 mod change_password;
 mod delete_account;
+mod language;
 mod login;
 mod logout;
 mod lookup_user;

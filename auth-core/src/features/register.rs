@@ -144,13 +144,4 @@ impl Auth {
         })
         .await
     }
-
-    /// Of the mails to a new user.
-    fn locale(&self, client: &Client) -> String {
-        let accepted = client.accept_language.as_deref().unwrap_or_default();
-        self.shared.post.as_ref().map_or_else(
-            || "en".to_owned(),
-            |post| post.templates.negotiate(accepted),
-        )
-    }
 }

@@ -72,6 +72,7 @@ macro_rules! delegate {
             ) -> bool;
             set_disabled(user: $crate::types::UserId, disabled: bool, now: $crate::time::OffsetDateTime, record: $crate::types::Record) -> bool;
             set_admin(user: $crate::types::UserId, admin: bool, now: $crate::time::OffsetDateTime, record: $crate::types::Record) -> bool;
+            set_locale(user: $crate::types::UserId, locale: &str, now: $crate::time::OffsetDateTime) -> bool;
             issue_token(token: $crate::types::NewMailedToken, throttle: $crate::types::Throttle, record: $crate::types::Record) -> bool;
             begin_email_change(change: $crate::ports::EmailChange, record: $crate::types::Record) -> $crate::ports::Begun;
             pending_token(

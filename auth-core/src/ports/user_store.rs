@@ -125,6 +125,14 @@ pub trait UserStore: Send + Sync + 'static {
         record: Record,
     ) -> Result<bool, StoreError>;
 
+    /// Sets the language of the mails that are queued from now on. `false` when the account is gone.
+    async fn set_locale(
+        &self,
+        user: UserId,
+        locale: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError>;
+
     /// Keeps a token and queues its mail, unless the user was sent one of that purpose too lately (`throttle`, counting used and killed ones) or is gone.
     /// `false` then: the record's mails are dropped, its audit entries are written all the same.
     async fn issue_token(

@@ -161,6 +161,22 @@ pub(crate) async fn set_admin(
     Ok(row.is_some())
 }
 
+/// Sets the language of mails.
+pub(crate) async fn set_locale(
+    connection: &mut PgConnection,
+    user: UserId,
+    locale: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query("update auth.users set locale = $2, updated_at = $3 where id = $1")
+        .bind(user.as_uuid())
+        .bind(locale)
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 pub(crate) async fn account(
     connection: &mut PgConnection,
     key: &AccountKey,

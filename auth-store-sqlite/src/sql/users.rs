@@ -130,6 +130,22 @@ pub(crate) async fn set_admin(
     Ok(true)
 }
 
+/// Sets the language of mails.
+pub(crate) async fn set_locale(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    locale: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query("update auth_users set locale = ?2, updated_at = ?3 where id = ?1")
+        .bind(user.as_uuid())
+        .bind(locale)
+        .bind(micros(now))
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 pub(crate) async fn account(
     connection: &mut SqliteConnection,
     key: &AccountKey,

@@ -204,6 +204,15 @@ impl UserStore for MemberStore {
         self.accounts.set_admin(user, admin, now, record).await
     }
 
+    async fn set_locale(
+        &self,
+        user: UserId,
+        locale: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        self.accounts.set_locale(user, locale, now).await
+    }
+
     async fn issue_token(
         &self,
         token: NewMailedToken,

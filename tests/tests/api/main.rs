@@ -8,6 +8,7 @@ mod change_password;
 mod delete_account;
 mod failures;
 mod health;
+mod language;
 mod login;
 mod logout;
 mod lookup_user;

@@ -158,6 +158,21 @@ impl UserStore for MemoryStore {
         Ok(true)
     }
 
+    async fn set_locale(
+        &self,
+        user: UserId,
+        locale: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        let data = &mut *self.lock();
+        let Some(account) = data.accounts.get_mut(&user) else {
+            return Ok(false);
+        };
+        locale.clone_into(&mut account.user.locale);
+        account.user.updated_at = now;
+        Ok(true)
+    }
+
     async fn issue_token(
         &self,
         token: NewMailedToken,

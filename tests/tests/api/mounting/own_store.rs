@@ -125,6 +125,15 @@ impl UserStore for TenantStore {
         self.inner.set_admin(user, admin, now, record).await
     }
 
+    async fn set_locale(
+        &self,
+        user: UserId,
+        locale: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        self.inner.set_locale(user, locale, now).await
+    }
+
     async fn issue_token(
         &self,
         token: NewMailedToken,
