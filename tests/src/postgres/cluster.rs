@@ -3,22 +3,19 @@
 use std::{
     fs, io,
     net::TcpListener,
-    os::unix::{fs::MetadataExt, process::CommandExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{ChildStdin, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::INSTRUCTIONS;
+use super::{INSTRUCTIONS, SETTINGS, life_line::LifeLine};
 
 /// What a server may take to come up or to go on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// What the databases of single tests need: no server of theirs crashes together with its machine.
-const THROW_AWAY: &str = "-c fsync=off -c full_page_writes=off -c autovacuum=off";
 
 /// A server of its own for one test, which may [`stop`](Self::stop) or [`kill`](Self::kill) it and [`resume`](Self::resume) it at the same address, with
 /// the same data. It keeps what it acknowledged as a server in production does.
@@ -29,9 +26,8 @@ pub struct Cluster {
     binaries: PathBuf,
     directory: PathBuf,
     port: u16,
-    settings: &'static str,
-    /// The process at the other end cleans up when this is closed.
-    _life_line: ChildStdin,
+    settings: &'static [&'static str],
+    _life_line: LifeLine,
 }
 
 impl Cluster {
@@ -40,16 +36,16 @@ impl Cluster {
     /// # Panics
     /// With instructions, when this machine has no binaries of a server or it does not start.
     pub fn start() -> Self {
-        Self::with_settings("")
+        Self::with_settings(&[]).unwrap_or_else(|reason| panic!("{reason}\n{INSTRUCTIONS}"))
     }
 
-    /// One that trades durability for speed.
-    pub(super) fn for_throw_away_data() -> Self {
-        Self::with_settings(THROW_AWAY)
+    /// One that trades durability for speed, or the reason why there is none.
+    pub(super) fn for_throw_away_data() -> Result<Self, String> {
+        Self::with_settings(&SETTINGS)
     }
 
-    fn with_settings(settings: &'static str) -> Self {
-        let binaries = binaries().unwrap_or_else(|| panic!("{INSTRUCTIONS}"));
+    fn with_settings(settings: &'static [&'static str]) -> Result<Self, String> {
+        let binaries = binaries().ok_or("this machine has no initdb and pg_ctl")?;
         let directory = tempfile::Builder::new()
             .prefix("auth-test-postgres-")
             .tempdir()
@@ -63,7 +59,13 @@ impl Cluster {
             .arg(directory.join("data"))
             .args(["-U", "postgres", "-A", "trust", "-E", "UTF8"])
             .args(["--locale=C.UTF-8", "--no-sync"]));
-        let life_line = life_line(&binaries, &directory);
+        let stop = pg_ctl(&binaries, &directory);
+        let life_line = LifeLine::new(
+            "directory=$1; shift; \"$@\" -m immediate stop; rm -rf \"$directory\"",
+            [directory.as_os_str(), stop.get_program()]
+                .into_iter()
+                .chain(stop.get_args()),
+        );
         let mut cluster = Self {
             binaries,
             directory,
@@ -78,11 +80,16 @@ impl Cluster {
                 .unwrap()
                 .port();
             if cluster.try_resume().is_ok() {
-                return cluster;
+                return Ok(cluster);
             }
         }
         let log = fs::read_to_string(cluster.directory.join("log")).unwrap_or_default();
         panic!("the server for tests does not start:\n{log}\n{INSTRUCTIONS}");
+    }
+
+    /// Where its programs are.
+    pub(super) fn binaries(&self) -> &Path {
+        &self.binaries
     }
 
     /// Of its database `postgres`, whose owner connects.
@@ -120,10 +127,14 @@ impl Cluster {
     }
 
     fn try_resume(&self) -> io::Result<()> {
-        let options = format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories= -c max_connections=300 {}",
-            self.port, self.settings
+        let mut options = format!(
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories=",
+            self.port
         );
+        for setting in self.settings {
+            options.push_str(" -c ");
+            options.push_str(setting);
+        }
         let patience = PATIENCE.as_secs().to_string();
         try_run(
             self.pg_ctl()
@@ -134,10 +145,14 @@ impl Cluster {
     }
 
     fn pg_ctl(&self) -> Command {
-        let mut command = as_server(&self.binaries.join("pg_ctl"), &self.directory);
-        command.arg("-D").arg(self.directory.join("data"));
-        command
+        pg_ctl(&self.binaries, &self.directory)
     }
+}
+
+fn pg_ctl(binaries: &Path, directory: &Path) -> Command {
+    let mut command = as_server(&binaries.join("pg_ctl"), directory);
+    command.arg("-D").arg(directory.join("data"));
+    command
 }
 
 fn binaries() -> Option<PathBuf> {
@@ -202,31 +217,6 @@ pub(super) fn as_server(program: &Path, directory: &Path) -> Command {
     };
     command.current_dir(directory);
     command
-}
-
-/// A shell that waits until this process is gone, however it goes, and takes the cluster away. In a group of its own: an interrupt from the keyboard is
-/// not for it.
-fn life_line(binaries: &Path, directory: &Path) -> ChildStdin {
-    let stop = as_server(&binaries.join("pg_ctl"), directory);
-    Command::new("sh")
-        .arg("-c")
-        .arg("cat > /dev/null; directory=$1; shift; \"$@\"; cd /; rm -rf \"$directory\"")
-        .arg("sh")
-        .arg(directory)
-        .arg(stop.get_program())
-        .args(stop.get_args())
-        .arg("-D")
-        .arg(directory.join("data"))
-        .args(["-m", "immediate", "stop"])
-        .current_dir(directory)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .unwrap()
-        .stdin
-        .unwrap()
 }
 
 pub(super) fn run(command: &mut Command) {

@@ -14,13 +14,18 @@
 //! The server is
 //! 1. the one that `TEST_DATABASE_URL` names, when it is set: a server for tests, with a role that may create databases. What earlier runs left there
 //!    is dropped.
-//! 2. Otherwise a private cluster from the binaries of this machine, in a directory that goes with the process.
+//! 2. Otherwise a container of `TEST_POSTGRES_IMAGE`, when a Docker daemon answers and it starts.
+//! 3. Otherwise a private cluster from the binaries of this machine, in a directory that goes with the process.
 //!
-//! With neither, tests fail and say what is missing.
+//! `TEST_DATABASE_SERVER` insists on one of `url`, `container` and `binaries`. What came of it is said on standard error. With none, tests fail and say
+//! what is missing.
 
 mod cluster;
+mod container;
+mod life_line;
 mod pgbouncer;
 mod proxy;
+mod source;
 
 use std::{
     cell::RefCell,
@@ -41,11 +46,27 @@ use tokio::{runtime, sync::OnceCell};
 pub use cluster::Cluster;
 pub use pgbouncer::PgBouncer;
 pub use proxy::{Counts, Proxy};
+use source::Source;
 
 const INSTRUCTIONS: &str = "The tests over Postgres need a server, one of:\n\
     - TEST_DATABASE_URL, the URL of a server for tests (the role must be allowed to create databases);\n\
+    - a Docker daemon and its client `docker`, and an image that is there or can be had: TEST_POSTGRES_IMAGE, or else postgres:15-alpine;\n\
     - the server's binaries on this machine, in /usr/lib/postgresql/*/bin or where pg_config says (Debian: apt-get install postgresql). \
     As root, a user \"postgres\" too, because the server refuses to run as root.";
+
+/// Of servers that never crash together with their machine, and that a whole suite connects to.
+const SETTINGS: [&str; 4] = [
+    "autovacuum=off",
+    "fsync=off",
+    "full_page_writes=off",
+    "max_connections=1000",
+];
+
+/// A setting of a test run.
+#[allow(clippy::disallowed_methods)] // read here and nowhere else
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// One database for one test. It is dropped with the thread that asked for it, which is the test's own.
 #[derive(Debug, Clone)]
@@ -99,13 +120,11 @@ impl Drop for InUse {
 }
 
 struct Server {
-    /// Of a database that is there already.
-    url: String,
+    /// Ends with the process.
+    source: Source,
     template: String,
     /// Takes the names of databases that are done with.
     done: Sender<String>,
-    /// Ends with the process.
-    _cluster: Option<Cluster>,
 }
 
 async fn server() -> &'static Server {
@@ -115,15 +134,11 @@ async fn server() -> &'static Server {
 
 impl Server {
     async fn begin() -> Self {
-        #[allow(clippy::disallowed_methods)] // the settings of a test run
-        let given = std::env::var("TEST_DATABASE_URL").ok();
-        let (url, cluster) = if let Some(url) = given {
+        let source = Source::find().await;
+        let url = source.url();
+        if matches!(source, Source::Url(_)) {
             drop_leftovers(&url).await;
-            (url, None)
-        } else {
-            let cluster = Cluster::for_throw_away_data();
-            (cluster.url(), Some(cluster))
-        };
+        }
         let template = create(&url, NOTHING).await;
         let store = Database {
             url: with_database(&url, &template),
@@ -133,21 +148,17 @@ impl Server {
         store.migrate().await.unwrap();
         store.close().await;
         let (done, names) = mpsc::channel();
-        thread::spawn({
-            let url = url.clone();
-            move || drop_each(&url, &names)
-        });
+        thread::spawn(move || drop_each(&url, &names));
         Self {
-            url,
+            source,
             template,
             done,
-            _cluster: cluster,
         }
     }
 
     async fn for_this_test(&self, template: &str) -> Database {
-        let name = create(&self.url, template).await;
-        let url = with_database(&self.url, &name);
+        let name = create(&self.source.url(), template).await;
+        let url = with_database(&self.source.url(), &name);
         let done = self.done.clone();
         DATABASES.with_borrow_mut(|databases| databases.push(InUse { name, done }));
         Database { url }
