@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     Client, Mail, Mailbox, MovableClock, PASSWORD, Person, StoreKind, TestStore, email_of,
-    store::Data,
+    postgres::Proxy, store::Data,
 };
 
 /// `SECRET_KEY` of an app.
@@ -56,6 +56,16 @@ impl App {
         let data = Arc::new(Data::new(kind).await);
         let (clock, mailbox) = <(MovableClock, Mailbox)>::default();
         Self::over(data, clock, mailbox, signing_keys(), settings).await
+    }
+
+    /// Over a database with our schema behind a proxy, by one connection: each statement is prepared once.
+    pub async fn behind(proxy: &Proxy) -> Self {
+        let data = Arc::new(Data::Postgres {
+            database: proxy.database.clone(),
+            connections: 1,
+        });
+        let (clock, mailbox) = <(MovableClock, Mailbox)>::default();
+        Self::over(data, clock, mailbox, signing_keys(), |auth| auth).await
     }
 
     /// A second process on the same data, at the same time, with the same mailbox, and with these keys and settings.

@@ -47,7 +47,10 @@ pub enum StoreKind {
 #[derive(Debug)]
 pub(crate) enum Data {
     Memory(MemoryStore),
-    Postgres(Database),
+    Postgres {
+        database: Database,
+        connections: u32,
+    },
     Sqlite(TempDir),
 }
 
@@ -56,7 +59,10 @@ impl Data {
     pub(crate) async fn new(kind: StoreKind) -> Self {
         match kind {
             StoreKind::Memory => Self::Memory(MemoryStore::default()),
-            StoreKind::Postgres => Self::Postgres(postgres::database().await),
+            StoreKind::Postgres => Self::Postgres {
+                database: postgres::database().await,
+                connections: CONNECTIONS,
+            },
             StoreKind::Sqlite => {
                 let data = Self::Sqlite(tempfile::tempdir().unwrap());
                 data.sqlite().await.migrate().await.unwrap();
@@ -69,9 +75,12 @@ impl Data {
     pub(crate) async fn handle(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
-            Self::Postgres(database) => {
+            Self::Postgres {
+                database,
+                connections,
+            } => {
                 let pool = PgStore::pool_options()
-                    .max_connections(CONNECTIONS)
+                    .max_connections(*connections)
                     .acquire_timeout(PATIENCE);
                 Arc::new(PgStore::connect_with(&database.url, pool).await.unwrap())
             }
@@ -92,7 +101,7 @@ impl Data {
     pub(crate) async fn bytes(&self) -> Option<Vec<u8>> {
         match self {
             Self::Memory(_) => None,
-            Self::Postgres(database) => Some(all_rows(database).await),
+            Self::Postgres { database, .. } => Some(all_rows(database).await),
             Self::Sqlite(directory) => {
                 let files = std::fs::read_dir(directory.path()).unwrap();
                 let bytes = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap());

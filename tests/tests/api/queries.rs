@@ -1,0 +1,97 @@
+//! What a request costs at the database.
+
+use auth_tests::{
+    App, PASSWORD, Person,
+    postgres::{self, Counts, Proxy},
+};
+use serde_json::json;
+
+/// `begin` and `commit` count too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_costs_no_more_round_trips_than_it_needs() {
+    let database = postgres::database().await;
+    let proxy = Proxy::before(&database).await;
+    let app = App::behind(&proxy).await;
+
+    let mut counts = Vec::new();
+    // The second time: a statement is prepared once on a connection.
+    for (name, warm) in [("eve", false), ("ada", true)] {
+        let mut count = |what, wanted: usize| {
+            let counted = proxy.take_counts();
+            if warm {
+                counts.push((what, counted, wanted));
+            }
+        };
+        let ada = app.verified(name).await;
+        count("", 0);
+        app.registered(&format!("{name}2")).await;
+        count("register", 1);
+
+        app.get("/auth/me").by(&ada).await.ok(200);
+        count("me", 1);
+
+        let second = app.logged_in(&ada).await;
+        count("login", 2);
+
+        let wrong = json!({"username": name, "password": "a wrong password"});
+        app.post("/auth/login", wrong)
+            .await
+            .refused(401, "invalid_credentials");
+        count("a refused login", 2);
+
+        let body = json!({"refresh_token": second.refresh_token});
+        let answer = app.post("/auth/refresh", body).await;
+        let second = Person::of(answer.ok(200), PASSWORD);
+        count("refresh", 1);
+
+        let body = json!({"token": second.access_token});
+        app.post("/auth/refresh", body).await.ok(200);
+        count("refresh by an access token", 1);
+
+        app.get("/auth/sessions").by(&ada).await.ok(200);
+        count("sessions", 2);
+
+        let path = format!("/auth/sessions/{}", second.session());
+        app.delete(&path).by(&ada).await.ok(204);
+        count("end a session", 2);
+
+        let reset = json!({"email": ada.email});
+        app.post("/auth/password-reset-request", reset)
+            .await
+            .ok(200);
+        count("ask for a reset", 5);
+
+        let nobody = json!({"email": "nobody@example.org"});
+        app.post("/auth/password-reset-request", nobody)
+            .await
+            .ok(200);
+        count("ask for a reset of nobody", 2);
+
+        let body = json!({"current_password": PASSWORD, "new_password": "another long passphrase"});
+        app.put("/auth/users/change-password", body)
+            .by(&ada)
+            .await
+            .ok(200);
+        count("change the password", 8);
+
+        let path = format!("/auth/users/{}/email", ada.id);
+        app.get(&path).by_service().await.ok(200);
+        count("look a user up", 1);
+
+        app.get("/health/ready").await.ok(200);
+        count("ready", 1);
+
+        app.get("/health").await.ok(200);
+        count("health", 0);
+    }
+    for (what, counted, statements) in counts {
+        if what.is_empty() {
+            continue;
+        }
+        let wanted = Counts {
+            statements,
+            prepared: 0,
+        };
+        assert_eq!(counted, wanted, "{what}");
+    }
+}
