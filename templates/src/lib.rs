@@ -5,7 +5,8 @@
 //! 3. Words come from message files (`en.ftl`), shape from templates (`mail/welcome.html`,
 //!    `mail/welcome.txt`), and the frame from one layout for each part.
 //! 4. What a user typed is data: escaped in HTML, raw in plain text, absent from the subject,
-//!    and never read as template or message syntax.
+//!    and never read as template or message syntax. A name that runs the other way is isolated
+//!    from the words around it.
 //! 5. All templates are rendered once in every language when [`Templates`] is made, so a broken
 //!    one stops the service at its start and not a user's password reset.
 //!

@@ -97,7 +97,7 @@ pub(super) async fn confirm_verify_email(
             &VERIFY_EMAIL,
             "Thank you: your email address is confirmed.",
         ),
-        Err(error) => failed(&pages, &VERIFY_EMAIL, &error),
+        Err(error) => failed(&pages, &VERIFY_EMAIL, &error, &headers),
     }
 }
 
@@ -130,7 +130,7 @@ pub(super) async fn confirm_update_password(
                 });
             ask_again(&pages, &UPDATE_PASSWORD, &form.token, message)
         }
-        Err(error) => failed(&pages, &UPDATE_PASSWORD, &error),
+        Err(error) => failed(&pages, &UPDATE_PASSWORD, &error, &headers),
     }
 }
 
@@ -151,7 +151,7 @@ pub(super) async fn confirm_cancel_email_change(
             &CANCEL_EMAIL_CHANGE,
             "Your old address stays, and every device is logged out. If it was not you who asked for the change, set a new password now.",
         ),
-        Err(error) => failed(&pages, &CANCEL_EMAIL_CHANGE, &error),
+        Err(error) => failed(&pages, &CANCEL_EMAIL_CHANGE, &error, &headers),
     }
 }
 
@@ -224,7 +224,7 @@ fn done(pages: &Pages, page: &Page, message: &str) -> Response {
     )
 }
 
-fn failed(pages: &Pages, page: &Page, error: &Error) -> Response {
+fn failed(pages: &Pages, page: &Page, error: &Error, headers: &HeaderMap) -> Response {
     let (status, message) = match error {
         Error::EmailTaken => (
             StatusCode::CONFLICT,
@@ -251,6 +251,7 @@ fn failed(pages: &Pages, page: &Page, error: &Error) -> Response {
         tracing::error!(
             error = error as &dyn std::error::Error,
             page = page.action,
+            request_id = RequestId::of(headers).as_str(),
             "a mailed link could not be served"
         );
     }
