@@ -7,7 +7,9 @@ use sqlx::{
 };
 
 /// The constraints that say another account has it.
-const UNIQUE: [(&str, Unique); 2] = [
+const UNIQUE: [(&str, Unique); 4] = [
+    ("identities_issuer_subject_key", Unique::Identity),
+    ("identities_pkey", Unique::Identity),
     ("users_email_key", Unique::Email),
     ("users_username_key", Unique::Username),
 ];
@@ -131,7 +133,7 @@ mod tests {
         let mut outside = postgres::database().await.raw().await;
         let found: Vec<String> = sqlx::query_scalar(
             "select conname::text from pg_constraint
-             where connamespace = 'auth'::regnamespace and contype = 'u' order by conname",
+             where connamespace = 'auth'::regnamespace and (contype = 'u' or conname = 'identities_pkey') order by conname",
         )
         .fetch_all(&mut outside)
         .await

@@ -5,14 +5,14 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, MailCounts, Outbox,
-        PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store, StoreError, Swept,
-        Unique, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, IdentityStore, Linked,
+        MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store,
+        StoreError, Swept, Unique, Unlinked, UserStore,
     },
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
-        NewMailedToken, NewSession, PasswordHash, Purpose, Record, Session, SessionId, Throttle,
-        User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, IdentityLink, MailId,
+        NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose, Record,
+        Session, SessionId, Throttle, User, UserId,
     },
 };
 use time::{Duration, OffsetDateTime};
@@ -20,7 +20,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     PgScope, PgStore,
     classify::classify,
-    sql::{self, audit, outbox, sessions, tokens, users},
+    sql::{self, audit, identities, outbox, sessions, tokens, users},
     unit::{self, Bond, Unit},
 };
 
@@ -210,6 +210,54 @@ macro_rules! ports {
                     |c, (digest, user, change, now, record)| {
                         Box::pin(tokens::redeem(c, digest, *user, change, *now, record))
                     },
+                )
+                .await
+            }
+        }
+
+        #[async_trait]
+        impl IdentityStore for $store {
+            async fn link_identity(
+                &self,
+                link: IdentityLink,
+                record: Record,
+            ) -> Result<Linked, StoreError> {
+                self.run(Bond::Transaction, (link, record), |c, (link, record)| {
+                    Box::pin(identities::link(c, link, record))
+                })
+                .await
+            }
+
+            async fn unlink_identity(
+                &self,
+                user: UserId,
+                seen: CredentialsVersion,
+                session: SessionId,
+                provider: &ProviderName,
+                now: OffsetDateTime,
+                record: Record,
+            ) -> Result<Unlinked, StoreError> {
+                self.run(
+                    Bond::Transaction,
+                    (user, seen, session, provider.clone(), now, record),
+                    |c, (user, seen, session, provider, now, record)| {
+                        Box::pin(identities::unlink(
+                            c, *user, *seen, *session, provider, *now, record,
+                        ))
+                    },
+                )
+                .await
+            }
+
+            async fn spend_secret(
+                &self,
+                digest: &Digest,
+                expires_at: OffsetDateTime,
+            ) -> Result<bool, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (*digest, expires_at),
+                    |c, (digest, expires_at)| Box::pin(identities::spend(c, digest, *expires_at)),
                 )
                 .await
             }

@@ -3,8 +3,16 @@
 use auth_core::ports::{StoreError, Unique};
 use sqlx::error::DatabaseError;
 
-/// What is unique among accounts, as `SQLite` names it when it refuses a row: it tells the column, not the index.
-const UNIQUE: [(&str, Unique); 2] = [
+/// What is unique among accounts, as `SQLite` names it when it refuses a row: it tells the columns, not the index.
+const UNIQUE: [(&str, Unique); 4] = [
+    (
+        "auth_identities.issuer, auth_identities.subject",
+        Unique::Identity,
+    ),
+    (
+        "auth_identities.user_id, auth_identities.provider",
+        Unique::Identity,
+    ),
     ("auth_users.email_key", Unique::Email),
     ("auth_users.username_key", Unique::Username),
 ];
@@ -31,10 +39,10 @@ pub(crate) fn classify(error: sqlx::Error) -> StoreError {
 
 /// The driver has no constraint name for `SQLite`: the message is all that says which one it was.
 fn taken(error: &dyn DatabaseError) -> Option<Unique> {
-    let column = error.message().strip_prefix("UNIQUE constraint failed: ")?;
+    let columns = error.message().strip_prefix("UNIQUE constraint failed: ")?;
     UNIQUE
         .iter()
-        .find(|(name, _)| *name == column)
+        .find(|(name, _)| *name == columns)
         .map(|(_, unique)| *unique)
 }
 
@@ -80,9 +88,10 @@ mod tests {
         let store = SqliteStore::in_memory().await.unwrap();
         store.migrate().await.unwrap();
         let rows = sqlx::query(
-            "select tables.name || '.' || (select group_concat(columns.name) from pragma_index_info(indexes.name) as columns)
+            "select (select group_concat(tables.name || '.' || columns.name, ', ') from pragma_index_info(indexes.name) as columns
+                     where columns.name is not null)
              from sqlite_schema as tables, pragma_index_list(tables.name) as indexes
-             where tables.type = 'table' and indexes.\"unique\" and not indexes.partial and indexes.origin <> 'pk'",
+             where tables.type = 'table' and indexes.\"unique\" and not indexes.partial and (indexes.origin <> 'pk' or tables.name = 'auth_identities')",
         )
         .fetch_all(&store.writer)
         .await

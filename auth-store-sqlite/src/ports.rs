@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, MailCounts, Outbox,
-        PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store, StoreError, Swept,
-        Unique, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, IdentityStore, Linked,
+        MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store,
+        StoreError, Swept, Unique, Unlinked, UserStore,
     },
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
-        NewMailedToken, NewSession, PasswordHash, Purpose, Record, Session, SessionId, Throttle,
-        User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, IdentityLink, MailId,
+        NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose, Record,
+        Session, SessionId, Throttle, User, UserId,
     },
 };
 use sqlx::{Sqlite, SqliteConnection, pool::PoolConnection};
@@ -19,7 +19,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     SqliteStore,
     classify::classify,
-    sql::{self, audit, outbox, sessions, tokens, users},
+    sql::{self, audit, identities, outbox, sessions, tokens, users},
     write::{self, Work},
 };
 
@@ -180,6 +180,50 @@ impl UserStore for SqliteStore {
         let digest = *digest;
         self.transaction(move |c| {
             Box::pin(async move { tokens::redeem(c, &digest, user, &change, now, &record).await })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl IdentityStore for SqliteStore {
+    async fn link_identity(
+        &self,
+        link: IdentityLink,
+        record: Record,
+    ) -> Result<Linked, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { identities::link(c, &link, &record).await })
+        })
+        .await
+    }
+
+    async fn unlink_identity(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        session: SessionId,
+        provider: &ProviderName,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<Unlinked, StoreError> {
+        let provider = provider.clone();
+        self.transaction(move |c| {
+            Box::pin(async move {
+                identities::unlink(c, user, seen, session, &provider, now, &record).await
+            })
+        })
+        .await
+    }
+
+    async fn spend_secret(
+        &self,
+        digest: &Digest,
+        expires_at: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        let digest = *digest;
+        self.statement(move |c| {
+            Box::pin(async move { identities::spend(c, &digest, expires_at).await })
         })
         .await
     }

@@ -72,6 +72,7 @@ fn registration(n: u32) -> (UserId, NewAccount, Record) {
             is_verified: false,
             is_admin: false,
             is_disabled: false,
+            providers: Vec::new(),
             has_password: true,
             locale: "en".to_owned(),
             created_at: NOW,
@@ -91,6 +92,7 @@ fn registration(n: u32) -> (UserId, NewAccount, Record) {
             },
             refresh: Digest::of(format!("refresh {n}")),
         }),
+        identity: None,
         token: Some(NewMailedToken {
             digest: Digest::of(format!("mailed {n}")),
             user_id: id,

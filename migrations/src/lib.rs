@@ -18,20 +18,36 @@ pub struct Migration {
 }
 
 /// The schema of `PostgreSQL` 13 or newer, the oldest step first. All of it lies in the database schema `auth`, which must be there.
-pub const POSTGRES: &[Migration] = &[Migration {
-    version: 1,
-    name: "accounts",
-    up: include_str!("../postgres/0001_accounts.up.sql"),
-    down: include_str!("../postgres/0001_accounts.down.sql"),
-}];
+pub const POSTGRES: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "accounts",
+        up: include_str!("../postgres/0001_accounts.up.sql"),
+        down: include_str!("../postgres/0001_accounts.down.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "identities",
+        up: include_str!("../postgres/0002_identities.up.sql"),
+        down: include_str!("../postgres/0002_identities.down.sql"),
+    },
+];
 
 /// The schema of `SQLite` 3.37 or newer, the oldest step first.
-pub const SQLITE: &[Migration] = &[Migration {
-    version: 1,
-    name: "accounts",
-    up: include_str!("../sqlite/0001_accounts.up.sql"),
-    down: include_str!("../sqlite/0001_accounts.down.sql"),
-}];
+pub const SQLITE: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "accounts",
+        up: include_str!("../sqlite/0001_accounts.up.sql"),
+        down: include_str!("../sqlite/0001_accounts.down.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "identities",
+        up: include_str!("../sqlite/0002_identities.up.sql"),
+        down: include_str!("../sqlite/0002_identities.down.sql"),
+    },
+];
 
 #[cfg(test)]
 mod tests {

@@ -8,15 +8,15 @@ use async_trait::async_trait;
 use auth_core::{
     adapters::MemoryStore,
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, MailCounts, Outbox,
-        PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store, StoreError, Swept,
-        UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, IdentityStore, Linked,
+        MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store,
+        StoreError, Swept, Unlinked, UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, MailId, NewAccount,
-        NewMailedToken, NewSession, PasswordHash, Purpose, Record, Session, SessionId, Throttle,
-        User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, IdentityLink, MailId,
+        NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose, Record,
+        Session, SessionId, Throttle, User, UserId,
     },
 };
 use auth_store_postgres::{PgStore, sqlx};
@@ -289,6 +289,37 @@ impl Outbox for TestStore {
 
     async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
         pass_on!(self.mail_counts())
+    }
+}
+
+#[async_trait]
+impl IdentityStore for TestStore {
+    async fn link_identity(
+        &self,
+        link: IdentityLink,
+        record: Record,
+    ) -> Result<Linked, StoreError> {
+        pass_on!(self.link_identity(link, record))
+    }
+
+    async fn unlink_identity(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        session: SessionId,
+        provider: &ProviderName,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<Unlinked, StoreError> {
+        pass_on!(self.unlink_identity(user, seen, session, provider, now, record))
+    }
+
+    async fn spend_secret(
+        &self,
+        digest: &Digest,
+        expires_at: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        pass_on!(self.spend_secret(digest, expires_at))
     }
 }
 

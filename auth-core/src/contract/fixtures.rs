@@ -46,6 +46,7 @@ pub fn user(name: &str) -> User {
         is_admin: false,
         is_disabled: false,
         has_password: true,
+        providers: Vec::new(),
         locale: "en".to_owned(),
         created_at: at(0),
         updated_at: at(0),
@@ -68,6 +69,7 @@ pub fn account(user: &User) -> NewAccount {
         password: Some(hash("first")),
         session: None,
         token: None,
+        identity: None,
         user: user.clone(),
     }
 }
@@ -288,6 +290,7 @@ pub fn assert_same_user(got: &User, want: &User) {
             want.has_password
         ),
     );
+    assert_eq!(got.providers, want.providers);
     assert_eq!(got.locale, want.locale);
     assert_eq!(
         (got.created_at, got.updated_at),

@@ -28,6 +28,7 @@
 
 pub mod audit;
 pub mod fixtures;
+pub mod identities;
 pub mod outbox;
 pub mod sessions;
 pub mod store;
@@ -62,6 +63,25 @@ macro_rules! store_contract {
             every_field_of_an_entry_survives
             the_newest_entries_come_first
             entries_are_shown_with_their_user);
+        $crate::store_contract!(@suite $make, identities:
+            an_account_is_found_by_its_identity
+            a_taken_identity_writes_nothing
+            of_registrations_of_one_identity_at_once_one_wins
+            a_joined_account_keeps_what_it_has
+            an_identity_is_linked_once
+            an_account_has_one_identity_of_a_provider
+            an_account_that_changed_meanwhile_gets_no_identity
+            a_claimed_account_keeps_no_other_way_in
+            of_a_claim_and_a_verification_at_once_nothing_is_half_done
+            of_links_at_once_one_is_made
+            of_accounts_that_link_one_identity_at_once_one_gets_it
+            an_unlinked_identity_opens_nothing
+            the_last_sign_in_method_stays
+            of_the_last_two_sign_in_methods_one_stays
+            an_identity_comes_and_goes_in_a_live_session_only
+            an_identity_goes_with_its_account
+            a_secret_is_spent_once
+            marks_of_spent_secrets_are_swept);
         $crate::store_contract!(@suite $make, outbox:
             the_oldest_mails_are_claimed_first
             every_letter_survives
@@ -186,6 +206,7 @@ mod tests {
             .unwrap();
         for suite in [
             include_str!("audit.rs"),
+            include_str!("identities.rs"),
             include_str!("outbox.rs"),
             include_str!("sessions.rs"),
             include_str!("store.rs"),

@@ -52,6 +52,7 @@ impl Auth {
             is_admin: false,
             is_disabled: false,
             has_password: true,
+            providers: Vec::new(),
             locale: self.locale(client),
             created_at: now,
             updated_at: now,
@@ -81,6 +82,7 @@ impl Auth {
             password: Some(hash),
             session: opened,
             token,
+            identity: None,
         };
         if self.enumeration_protection() {
             evenly(self.register_in_secret(account, record, client, now)).await?;

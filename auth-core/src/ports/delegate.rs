@@ -9,7 +9,7 @@
 ///     accounts: MemoryStore,
 /// }
 ///
-/// delegate!(AuditLog, Outbox, SessionStore, Store, UserStore for Shop => accounts);
+/// delegate!(AuditLog, IdentityStore, Outbox, SessionStore, Store, UserStore for Shop => accounts);
 /// ```
 ///
 /// # Security
@@ -24,6 +24,16 @@ macro_rules! delegate {
     (@AuditLog $store:ty, $field:ident) => {
         $crate::delegate!(@port AuditLog $store, $field:
             audit_entries(user: $crate::types::UserId, limit: u32) -> Vec<$crate::types::AuditEntry>;
+        );
+    };
+    (@IdentityStore $store:ty, $field:ident) => {
+        $crate::delegate!(@port IdentityStore $store, $field:
+            link_identity(link: $crate::types::IdentityLink, record: $crate::types::Record) -> $crate::ports::Linked;
+            unlink_identity(
+                user: $crate::types::UserId, seen: $crate::types::CredentialsVersion, session: $crate::types::SessionId,
+                provider: &$crate::types::ProviderName, now: $crate::time::OffsetDateTime, record: $crate::types::Record
+            ) -> $crate::ports::Unlinked;
+            spend_secret(digest: &$crate::types::Digest, expires_at: $crate::time::OffsetDateTime) -> bool;
         );
     };
     (@Outbox $store:ty, $field:ident) => {

@@ -3,6 +3,7 @@
 mod audit;
 mod clock;
 mod delegate;
+mod identity_store;
 mod mailer;
 mod outbox;
 mod random;
@@ -14,6 +15,7 @@ mod user_store;
 pub use async_trait::async_trait;
 pub use audit::AuditLog;
 pub use clock::{Clock, SystemClock};
+pub use identity_store::{IdentityStore, Linked, Unlinked};
 pub use mailer::{Mailer, MailerError, OutgoingMail};
 pub use outbox::{ClaimedMail, MailCounts, Outbox};
 pub use random::{OsRandom, Random};

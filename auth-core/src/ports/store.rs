@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{AuditLog, Outbox, SessionStore, UserStore};
+use super::{AuditLog, IdentityStore, Outbox, SessionStore, UserStore};
 
 /// One place for users, sessions, mails and the audit log, so that what belongs together commits together.
 ///
@@ -14,7 +14,7 @@ use super::{AuditLog, Outbox, SessionStore, UserStore};
 ///
 /// The suites in `auth_core::contract` (feature `testing`) check all of it.
 #[async_trait]
-pub trait Store: UserStore + SessionStore + Outbox + AuditLog {
+pub trait Store: UserStore + IdentityStore + SessionStore + Outbox + AuditLog {
     /// Answers when the store can serve, for health checks.
     ///
     /// # Errors
@@ -22,7 +22,7 @@ pub trait Store: UserStore + SessionStore + Outbox + AuditLog {
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Deletes what time has ended: expired sessions and their tokens, mailed tokens past `now` and older than an hour (the throttle counts them
-    /// until then), and accounts made before `unverified_before` whose address was never proven.
+    /// until then), marks of spent secrets past `now`, and accounts made before `unverified_before` whose address was never proven.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Backend`].
@@ -40,6 +40,8 @@ pub struct Swept {
     pub accounts: u64,
     /// Sessions past their end.
     pub sessions: u64,
+    /// Marks of spent secrets past their end.
+    pub spent: u64,
     /// Mailed tokens past their end.
     pub tokens: u64,
 }
@@ -50,6 +52,8 @@ pub struct Swept {
 pub enum Unique {
     /// The address.
     Email,
+    /// An identity at a provider, or the one that an account may have of each.
+    Identity,
     /// The username.
     Username,
 }
@@ -59,6 +63,7 @@ impl Unique {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Email => "email",
+            Self::Identity => "identity",
             Self::Username => "username",
         }
     }

@@ -72,10 +72,10 @@ pub enum Begun {
 /// Accounts and their mailed tokens. See [`Store`](super::Store) for the rules.
 #[async_trait]
 pub trait UserStore: Send + Sync + 'static {
-    /// Makes an account, its first session and its first mailed token.
+    /// Makes an account, its first session, its first mailed token and its first identity.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when name or address (also an address that was never verified) has another account.
+    /// [`StoreError::Taken`] when name, address (also an address that was never verified) or identity has another account.
     async fn register(&self, account: NewAccount, record: Record) -> Result<(), StoreError>;
 
     /// One account, in one look-up.

@@ -1,6 +1,9 @@
 use time::OffsetDateTime;
 
-use super::{Email, NewMailedToken, NewSession, PasswordHash, UserId, Username};
+use super::{
+    Email, IdentityKey, NewIdentity, NewMailedToken, NewSession, PasswordHash, ProviderName,
+    UserId, Username,
+};
 
 /// An account as its owner, the host and other services see it.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct User {
     pub is_disabled: bool,
     /// A password is set; accounts made by another sign-in method have none.
     pub has_password: bool,
+    /// Where the user has an identity that opens the account, in alphabetical order.
+    pub providers: Vec<ProviderName>,
     /// Of the mails to this user, such as `en`.
     pub locale: String,
     /// UTC.
@@ -31,31 +36,33 @@ pub struct User {
 impl User {
     /// The ways in which this user can log in.
     pub fn sign_in_methods(&self) -> Vec<SignInMethod> {
-        self.has_password
-            .then_some(SignInMethod::Password)
-            .into_iter()
-            .collect()
+        let password = self.has_password.then_some(SignInMethod::Password);
+        let providers = self.providers.iter().cloned().map(SignInMethod::Provider);
+        password.into_iter().chain(providers).collect()
     }
 }
 
 /// A way to log in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignInMethod {
     /// Username or address, and a password.
     Password,
+    /// An identity at this provider.
+    Provider(ProviderName),
 }
 
 impl SignInMethod {
     /// As the contract spells it.
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Password => "password",
+            Self::Provider(name) => name.as_str(),
         }
     }
 }
 
-/// Counts the changes of what opens an account: password, address, disabling.
+/// Counts the changes of what opens an account: password, address, identities, disabling.
 ///
 /// A write that rests on an earlier look at the credentials names the version it saw; another version refuses the write.
 /// So a login that began before a password reset cannot open a session after it.
@@ -101,6 +108,8 @@ pub enum AccountKey {
     Email(Email),
     /// By id.
     Id(UserId),
+    /// By an identity at a provider.
+    Identity(IdentityKey),
     /// By username, without regard to case.
     Username(Username),
 }
@@ -127,4 +136,6 @@ pub struct NewAccount {
     pub session: Option<NewSession>,
     /// The token of the welcome mail, if one is sent.
     pub token: Option<NewMailedToken>,
+    /// The identity that opens it, if it comes from a provider.
+    pub identity: Option<NewIdentity>,
 }

@@ -305,9 +305,13 @@ audit_events! {
     EmailChanged => "email_changed",
     /// The mailbox was proven.
     EmailVerified => "email_verified",
-    /// Wrong name or password.
+    /// An identity at a provider opens the account from now on.
+    IdentityLinked => "identity_linked",
+    /// An identity at a provider opens the account no more.
+    IdentityUnlinked => "identity_unlinked",
+    /// Wrong name or password, or a login by a provider that may not open the account.
     LoginFailed => "login_failed",
-    /// A session was opened by password.
+    /// A session was opened, by password or by a provider.
     LoginSucceeded => "login_succeeded",
     /// The owner changed the password.
     PasswordChanged => "password_changed",

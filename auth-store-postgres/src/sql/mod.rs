@@ -8,6 +8,7 @@
 //! 3. Conditions on one row are part of the write to it: whoever waited for the row has its condition checked again.
 
 pub(crate) mod audit;
+pub(crate) mod identities;
 pub(crate) mod outbox;
 pub(crate) mod record;
 pub(crate) mod sessions;
@@ -32,6 +33,7 @@ pub(crate) async fn sweep(
     // Accounts last: what goes with them counts as theirs, not as expired.
     Ok(Swept {
         sessions: sessions::delete_expired(connection, now).await?,
+        spent: identities::delete_expired(connection, now).await?,
         tokens: tokens::delete_expired(connection, now).await?,
         accounts: users::delete_unverified(connection, unverified_before).await?,
     })

@@ -201,6 +201,15 @@ pub(crate) async fn of_refresh(
     row.as_ref().map(session).transpose()
 }
 
+/// Keeps a session from ending until the end of the transaction.
+pub(super) async fn lock(connection: &mut PgConnection, session: SessionId) -> sqlx::Result<()> {
+    sqlx::query("select from auth.sessions where id = $1 for key share")
+        .bind(session.as_uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Uses a token, retires its predecessor, issues the replacement and moves the session on; `None` when the token may have none.
 async fn turn(
     connection: &mut PgConnection,

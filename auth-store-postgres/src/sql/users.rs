@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 
 use super::{
-    append, append_about, bytes,
+    append, append_about, bytes, identities,
     record::{self, record},
     sessions,
 };
@@ -18,12 +18,13 @@ use super::{
 macro_rules! user_columns {
     () => {
         "u.id as user_id, u.username, u.email, u.is_verified, u.is_admin, u.is_disabled, u.password_hash is not null as has_password, u.locale, \
+         array(select i.provider from auth.identities i where i.user_id = u.id order by i.provider) as providers, \
          u.created_at as user_created_at, u.updated_at as user_updated_at"
     };
 }
 pub(super) use user_columns;
 
-/// Makes an account with its first session and token, in one statement.
+/// Makes an account with its first session, token and identity, in one statement.
 pub(crate) async fn register(
     connection: &mut PgConnection,
     account: &NewAccount,
@@ -32,6 +33,7 @@ pub(crate) async fn register(
     let user = &account.user;
     let session = account.session.as_ref().map(|new| &new.session);
     let token = account.token.as_ref();
+    let identity = account.identity.as_ref();
     sqlx::query(concat!(
         "with account as (
              insert into auth.users
@@ -49,6 +51,10 @@ pub(crate) async fn register(
          issued as (
              insert into auth.mailed_tokens (digest, user_id, purpose, email, email_key, created_at, expires_at)
              select $23, id, $24, $25, $26, $27, $28 from account where $23 is not null
+         ),
+         identified as (
+             insert into auth.identities (user_id, provider, issuer, subject, linked_at)
+             select id, $29, $30, $31, $32 from account where $29 is not null
          ),
          ",
         record!(mails if "true", entries if "true"),
@@ -82,6 +88,10 @@ pub(crate) async fn register(
     .bind(token.map(|token| token.email.key()))
     .bind(token.map(|token| token.created_at))
     .bind(token.map(|token| token.expires_at))
+    .bind(identity.map(|identity| identity.provider.as_str()))
+    .bind(identity.map(|identity| identity.key.issuer()))
+    .bind(identity.map(|identity| identity.key.subject()))
+    .bind(identity.map(|identity| identity.linked_at))
     .execute(connection)
     .await?;
     Ok(())
@@ -194,6 +204,11 @@ pub(crate) async fn account(
     let query = match key {
         AccountKey::Email(email) => account!("u.email_key = $1").bind(email.key()),
         AccountKey::Id(id) => account!("u.id = $1").bind(id.as_uuid()),
+        AccountKey::Identity(key) => account!(
+            "u.id = (select i.user_id from auth.identities i where i.issuer = $1 and i.subject = $2)"
+        )
+        .bind(key.issuer())
+        .bind(key.subject()),
         AccountKey::Username(username) => account!("u.username_key = $1").bind(username.key()),
     };
     let Some(row) = query.fetch_optional(connection).await? else {
@@ -333,6 +348,36 @@ pub(super) async fn change_email(
     user(&row)
 }
 
+/// Whether the account is now that of whoever has proven its address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claimed {
+    No,
+    /// The password goes: whoever set it did not prove the address.
+    Yes,
+}
+
+/// Moves the version on.
+pub(super) async fn move_on(
+    connection: &mut PgConnection,
+    id: UserId,
+    claimed: Claimed,
+    now: OffsetDateTime,
+) -> sqlx::Result<User> {
+    let row = sqlx::query(concat!(
+        "update auth.users u
+         set password_hash = case when $2 then null else u.password_hash end, is_verified = u.is_verified or $2,
+             credentials_version = u.credentials_version + 1, updated_at = $3
+         where u.id = $1 returning ",
+        user_columns!()
+    ))
+    .bind(id.as_uuid())
+    .bind(claimed == Claimed::Yes)
+    .bind(now)
+    .fetch_one(connection)
+    .await?;
+    user(&row)
+}
+
 async fn update_disabled(
     connection: &mut PgConnection,
     user: UserId,
@@ -401,6 +446,7 @@ pub(super) fn user(row: &PgRow) -> sqlx::Result<User> {
         is_admin: row.try_get("is_admin")?,
         is_disabled: row.try_get("is_disabled")?,
         has_password: row.try_get("has_password")?,
+        providers: identities::providers(row)?,
         locale: row.try_get("locale")?,
         created_at: row.try_get("user_created_at")?,
         updated_at: row.try_get("user_updated_at")?,

@@ -1,6 +1,7 @@
 //! Every statement, by what it is about. In each file: the units of work first, then a function per statement, then rows.
 
 pub(crate) mod audit;
+pub(crate) mod identities;
 pub(crate) mod outbox;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
@@ -29,6 +30,7 @@ pub(crate) async fn sweep(
     // Accounts last: what goes with them counts as theirs, not as expired.
     Ok(Swept {
         sessions: sessions::delete_expired(connection, now).await?,
+        spent: identities::delete_expired(connection, now).await?,
         tokens: tokens::delete_expired(connection, now).await?,
         accounts: users::delete_unverified(connection, unverified_before).await?,
     })

@@ -8,7 +8,7 @@ use auth_core::{
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 
-use super::{append, micros, moment, sessions, tokens};
+use super::{append, identities, micros, moment, sessions, tokens};
 
 /// What [`user`] reads, of the table or alias `$of`.
 macro_rules! user_columns {
@@ -28,6 +28,9 @@ macro_rules! user_columns {
             "is_disabled, ",
             $of,
             "password_hash is not null as has_password, ",
+            "(select group_concat(i.provider) from auth_identities i where i.user_id = ",
+            $of,
+            "id) as providers, ",
             $of,
             "locale, ",
             $of,
@@ -52,6 +55,9 @@ pub(crate) async fn register(
     }
     if let Some(token) = &account.token {
         tokens::insert(connection, token).await?;
+    }
+    if let Some(identity) = &account.identity {
+        identities::insert(connection, account.user.id, identity).await?;
     }
     append(connection, record).await
 }
@@ -163,6 +169,14 @@ pub(crate) async fn account(
             ", password_hash, credentials_version from auth_users where id = ?1"
         ))
         .bind(id.as_uuid()),
+        AccountKey::Identity(key) => sqlx::query(concat!(
+            "select ",
+            user_columns!(""),
+            ", password_hash, credentials_version from auth_users
+             where id = (select user_id from auth_identities where issuer = ?1 and subject = ?2)"
+        ))
+        .bind(key.issuer())
+        .bind(key.subject()),
         AccountKey::Username(username) => sqlx::query(concat!(
             "select ",
             user_columns!(""),
@@ -273,6 +287,32 @@ pub(super) async fn rehash(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Counts the address as verified, and takes the password away; whoever set it did not prove the address.
+pub(super) async fn claim(connection: &mut SqliteConnection, id: UserId) -> sqlx::Result<()> {
+    sqlx::query("update auth_users set password_hash = null, is_verified = 1 where id = ?1")
+        .bind(id.as_uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Moves the version on.
+pub(super) async fn move_on(
+    connection: &mut SqliteConnection,
+    id: UserId,
+    now: OffsetDateTime,
+) -> sqlx::Result<User> {
+    let row = sqlx::query(concat!(
+        "update auth_users set credentials_version = credentials_version + 1, updated_at = ?2 where id = ?1 returning ",
+        user_columns!("")
+    ))
+    .bind(id.as_uuid())
+    .bind(micros(now))
+    .fetch_one(connection)
+    .await?;
+    user(&row)
 }
 
 /// A password set by whoever reads the mailbox, which is proven by that.
@@ -411,6 +451,7 @@ pub(super) fn user(row: &SqliteRow) -> sqlx::Result<User> {
         is_admin: row.try_get("is_admin")?,
         is_disabled: row.try_get("is_disabled")?,
         has_password: row.try_get("has_password")?,
+        providers: identities::providers(row)?,
         locale: row.try_get("locale")?,
         created_at: moment(row, "user_created_at")?,
         updated_at: moment(row, "user_updated_at")?,

@@ -3,7 +3,7 @@
 use auth_core::{
     Tokens,
     time::OffsetDateTime,
-    types::{SignInMethod, User, UserId},
+    types::{User, UserId},
 };
 use serde::Serialize;
 
@@ -30,12 +30,11 @@ pub(crate) struct UserAnswer<'a> {
     created_at: OffsetDateTime,
     #[serde(with = "auth_core::time::serde::rfc3339")]
     updated_at: OffsetDateTime,
-    sign_in_methods: Vec<&'static str>,
+    sign_in_methods: Vec<String>,
 }
 
 impl<'a> From<&'a User> for UserAnswer<'a> {
     fn from(user: &'a User) -> Self {
-        let methods = user.sign_in_methods();
         Self {
             id: user.id,
             username: user.username.as_str(),
@@ -44,7 +43,11 @@ impl<'a> From<&'a User> for UserAnswer<'a> {
             is_admin: user.is_admin,
             created_at: user.created_at,
             updated_at: user.updated_at,
-            sign_in_methods: methods.into_iter().map(SignInMethod::as_str).collect(),
+            sign_in_methods: user
+                .sign_in_methods()
+                .iter()
+                .map(|method| method.as_str().to_owned())
+                .collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What opens an account (names, passwords, sessions, mailed tokens) stays in the tables of auth-tower, where its rules are kept. The host's row lies beside
 //! it, and is written in the **same transaction**: no account without its member, no member without an account, whatever crashes when. So the store below
-//! has two methods of its own, and passes the rest on.
+//! has three methods of its own, and passes the rest on.
 //!
 //! A host whose users can lie in no table but its own writes all ports, about a thousand lines of SQL; `auth_core::store_contract!` tells when they are right.
 
@@ -11,11 +11,14 @@ use std::future::Future;
 use async_trait::async_trait;
 use auth_core::{
     delegate,
-    ports::{Begun, EmailChange, PasswordChange, Redeemed, StoreError, UserStore},
+    ports::{
+        Begun, EmailChange, IdentityStore, Linked, PasswordChange, Redeemed, StoreError, Unlinked,
+        UserStore,
+    },
     time::OffsetDateTime,
     types::{
-        Account, AccountKey, Change, CredentialsVersion, Digest, NewAccount, NewMailedToken,
-        Purpose, Record, SessionId, Throttle, User, UserId,
+        Account, AccountKey, Change, CredentialsVersion, Digest, IdentityLink, NewAccount,
+        NewMailedToken, ProviderName, Purpose, Record, SessionId, Throttle, User, UserId,
     },
 };
 use auth_store_postgres::{
@@ -120,6 +123,48 @@ fn backend(error: impl std::error::Error + Send + Sync + 'static) -> StoreError 
 delegate!(AuditLog, Outbox, SessionStore, Store for MemberStore => accounts);
 
 #[async_trait]
+impl IdentityStore for MemberStore {
+    /// Whoever claims an account by a provider has proven its address.
+    async fn link_identity(
+        &self,
+        link: IdentityLink,
+        record: Record,
+    ) -> Result<Linked, StoreError> {
+        self.in_one_transaction(async |scope| {
+            let linked = scope.link_identity(link, record).await?;
+            let written = match &linked {
+                Linked::Done(user) => Some((**user).clone()),
+                Linked::Already(_) | Linked::Stale => None,
+            };
+            Ok((linked, written))
+        })
+        .await
+    }
+
+    async fn unlink_identity(
+        &self,
+        user: UserId,
+        seen: CredentialsVersion,
+        session: SessionId,
+        provider: &ProviderName,
+        now: OffsetDateTime,
+        record: Record,
+    ) -> Result<Unlinked, StoreError> {
+        self.accounts
+            .unlink_identity(user, seen, session, provider, now, record)
+            .await
+    }
+
+    async fn spend_secret(
+        &self,
+        digest: &Digest,
+        expires_at: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        self.accounts.spend_secret(digest, expires_at).await
+    }
+}
+
+#[async_trait]
 impl UserStore for MemberStore {
     async fn register(&self, account: NewAccount, record: Record) -> Result<(), StoreError> {
         self.in_one_transaction(async |scope| {
@@ -130,7 +175,7 @@ impl UserStore for MemberStore {
         .await
     }
 
-    /// A link from a mail: the only way in which an address is proven or becomes another one.
+    /// A link from a mail: it proves an address, or makes it another one.
     async fn redeem(
         &self,
         digest: &Digest,

@@ -211,6 +211,7 @@ async fn without_password(app: &App, name: &str) -> Person {
         is_verified: true,
         is_admin: false,
         is_disabled: false,
+        providers: Vec::new(),
         has_password: false,
         locale: "en".to_owned(),
         created_at: now,
@@ -235,6 +236,7 @@ async fn without_password(app: &App, name: &str) -> Person {
             session,
             refresh: Digest::of(&refresh_token),
         }),
+        identity: None,
         token: None,
     };
     app.store

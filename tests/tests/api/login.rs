@@ -286,6 +286,7 @@ async fn imported(app: &App, name: &str, hash: Option<&str>) -> UserId {
         is_verified: true,
         is_admin: false,
         is_disabled: false,
+        providers: Vec::new(),
         has_password: hash.is_some(),
         locale: "en".to_owned(),
         created_at: now,
@@ -296,6 +297,7 @@ async fn imported(app: &App, name: &str, hash: Option<&str>) -> UserId {
         user,
         password: hash.map(PasswordHash::new),
         session: None,
+        identity: None,
         token: None,
     };
     app.store

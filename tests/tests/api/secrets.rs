@@ -188,7 +188,8 @@ async fn what_is_printed_tells_no_secret(store: StoreKind) {
             user: account.user,
             password: Some(hash.clone()),
             session: None,
-            token: None
+            token: None,
+            identity: None,
         }
     ));
     let who = app

@@ -1,5 +1,6 @@
 //! The whole store in memory: for tests, demonstrations and first steps.
 
+mod identities;
 mod outbox;
 mod sessions;
 mod users;
@@ -17,8 +18,8 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     ports::{AuditLog, Ended, Store, StoreError, Swept},
     types::{
-        Account, AuditEntry, CredentialsVersion, Digest, MailId, NewMailedToken, NewSession,
-        Purpose, QueuedMail, Record, Session, SessionId, UserId,
+        Account, AuditEntry, CredentialsVersion, Digest, IdentityKey, MailId, NewMailedToken,
+        NewSession, ProviderName, Purpose, QueuedMail, Record, Session, SessionId, UserId,
     },
 };
 
@@ -53,12 +54,20 @@ struct Data {
     usernames: HashMap<String, UserId>,
     /// By [`Email::key`](crate::types::Email::key).
     emails: HashMap<String, UserId>,
+    identities: HashMap<IdentityKey, IdentityRow>,
     sessions: HashMap<SessionId, SessionRow>,
     /// Which session a refresh token belongs to.
     refresh_tokens: HashMap<Digest, SessionId>,
     mailed_tokens: HashMap<Digest, MailedTokenRow>,
+    /// Until when a spent secret has to be known.
+    spent: HashMap<Digest, OffsetDateTime>,
     mails: BTreeMap<MailId, MailRow>,
     audit: Vec<AuditEntry>,
+}
+
+struct IdentityRow {
+    user: UserId,
+    provider: ProviderName,
 }
 
 struct SessionRow {
@@ -198,6 +207,7 @@ impl Data {
             self.emails.remove(account.user.email.key());
         }
         self.remove_sessions(user, Ended::All);
+        self.identities.retain(|_, row| row.user != user);
         self.mailed_tokens
             .retain(|_, row| row.token.user_id != user);
         self.mails.retain(|_, row| row.mail.user_id != Some(user));
@@ -237,6 +247,10 @@ impl Store for MemoryStore {
             .retain(|_, row| now < row.token.expires_at || hour_ago < row.token.created_at);
         let tokens = tokens_before - data.mailed_tokens.len();
 
+        let spent_before = data.spent.len();
+        data.spent.retain(|_, expires_at| now < *expires_at);
+        let spent = spent_before - data.spent.len();
+
         let accounts: Vec<UserId> = data
             .accounts
             .values()
@@ -251,6 +265,7 @@ impl Store for MemoryStore {
         Ok(Swept {
             accounts: accounts.len() as u64,
             sessions: sessions.len() as u64,
+            spent: spent as u64,
             tokens: tokens as u64,
         })
     }

@@ -18,8 +18,11 @@ impl UserStore for MemoryStore {
             password,
             session,
             token,
+            identity,
         } = account;
         user.has_password = password.is_some();
+        user.providers.clear();
+        let id = user.id;
         let data = &mut *self.lock();
 
         if data.usernames.contains_key(user.username.key()) {
@@ -27,6 +30,12 @@ impl UserStore for MemoryStore {
         }
         if data.emails.contains_key(user.email.key()) {
             return Err(StoreError::Taken(Unique::Email));
+        }
+        if identity
+            .as_ref()
+            .is_some_and(|identity| data.identities.contains_key(&identity.key))
+        {
+            return Err(StoreError::Taken(Unique::Identity));
         }
         data.usernames
             .insert(user.username.key().to_owned(), user.id);
@@ -45,6 +54,9 @@ impl UserStore for MemoryStore {
         if let Some(token) = token {
             data.insert_mailed_token(token);
         }
+        if let Some(identity) = identity {
+            data.insert_identity(id, identity);
+        }
         data.write(record);
         Ok(())
     }
@@ -54,6 +66,7 @@ impl UserStore for MemoryStore {
         let id = match key {
             AccountKey::Email(email) => data.emails.get(email.key()),
             AccountKey::Id(id) => Some(id),
+            AccountKey::Identity(key) => data.identities.get(key).map(|row| &row.user),
             AccountKey::Username(username) => data.usernames.get(username.key()),
         };
         Ok(id.and_then(|id| data.accounts.get(id)).cloned())
@@ -313,7 +326,12 @@ impl Data {
     }
 
     /// Whether the user has that session, and it is live.
-    fn has_session(&self, user: UserId, session: SessionId, now: OffsetDateTime) -> bool {
+    pub(super) fn has_session(
+        &self,
+        user: UserId,
+        session: SessionId,
+        now: OffsetDateTime,
+    ) -> bool {
         self.sessions
             .get(&session)
             .is_some_and(|row| row.session.user_id == user && is_live(&row.session, now))

@@ -240,7 +240,7 @@ impl SessionStore for TenantStore {
     }
 }
 
-delegate!(AuditLog, Outbox for TenantStore => inner);
+delegate!(AuditLog, IdentityStore, Outbox for TenantStore => inner);
 
 #[async_trait]
 impl Store for TenantStore {

@@ -1,0 +1,2 @@
+drop table auth.spent_secrets;
+drop table auth.identities;

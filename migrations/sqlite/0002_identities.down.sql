@@ -1,0 +1,2 @@
+drop table auth_spent_secrets;
+drop table auth_identities;
