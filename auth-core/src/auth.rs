@@ -6,14 +6,15 @@ use tokio::sync::Notify;
 
 use crate::{
     error::Error,
+    features::oauth::{OAuth, Provider},
     jwt::{Access, KeyError, KeyRing, SigningKeys},
     mail::{Links, Post},
     passwords::{Hashing, PasswordPool},
-    ports::{Clock, Mailer, OsRandom, Random, Store, SystemClock},
+    ports::{Clock, Mailer, OAuthProvider, OsRandom, Random, Store, SystemClock},
     types::{
         AuditEntry, AuditEvent, AuditId, Client, Digest, Letter, MailId, NewMailedToken,
-        NewSession, PendingToken, Purpose, QueuedMail, Record, Secret, Session, SessionId, User,
-        UserId,
+        NewSession, PendingToken, ProviderName, Purpose, QueuedMail, Record, RedirectUri, Secret,
+        Session, SessionId, User, UserId,
     },
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: KeyRing,
     pub(crate) mail_queued: Notify,
+    pub(crate) oauth: OAuth,
     pub(crate) passwords: PasswordPool,
     pub(crate) post: Option<Post>,
     pub(crate) settings: Settings,
@@ -120,6 +122,7 @@ pub struct AuthBuilder {
     hashing_queue: usize,
     issuer: String,
     mailer: Option<(Arc<dyn Mailer>, Links)>,
+    oauth: OAuth,
     random: Arc<dyn Random>,
     service_name: String,
     settings: Settings,
@@ -135,6 +138,13 @@ impl fmt::Debug for AuthBuilder {
 }
 
 impl AuthBuilder {
+    /// Pages of the host that a sign-in by a provider may end at; none by default. They are compared to the letter.
+    #[must_use]
+    pub fn allowed_redirects(mut self, pages: impl IntoIterator<Item = RedirectUri>) -> Self {
+        self.oauth.allowed_redirects.extend(pages);
+        self
+    }
+
     /// `aud` of access tokens; `auth-tower` by default.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
@@ -192,6 +202,27 @@ impl AuthBuilder {
     #[must_use]
     pub fn mailer(mut self, mailer: impl Mailer, links: Links) -> Self {
         self.mailer = Some((Arc::new(mailer), links));
+        self
+    }
+
+    /// Lets people sign in by a provider, under this name; a later one of the same name replaces an earlier one. `callback` is the address at which
+    /// [`Auth::oauth_callback`] is asked, as the provider knows it: `https://…/auth/oauth/{name}/callback` where `auth-tower` is mounted without a prefix.
+    ///
+    /// # Security
+    /// The callback comes from configuration, never from a request. Give each provider a name, and each issuer one provider.
+    #[must_use]
+    pub fn oauth_provider(
+        mut self,
+        name: ProviderName,
+        callback: RedirectUri,
+        provider: impl OAuthProvider,
+    ) -> Self {
+        let provider = Provider {
+            name: name.clone(),
+            redirect_uri: callback,
+            port: Arc::new(provider),
+        };
+        self.oauth.providers.insert(name, provider);
         self
     }
 
@@ -276,6 +307,7 @@ impl AuthBuilder {
                 clock: self.clock,
                 keys: KeyRing::new(&self.keys, &self.issuer, &self.audience)?,
                 mail_queued: Notify::new(),
+                oauth: self.oauth,
                 passwords,
                 post,
                 settings: self.settings,
@@ -297,6 +329,7 @@ impl Auth {
             hashing_queue: 16 * std::thread::available_parallelism().map_or(1, usize::from),
             issuer: "auth-tower".to_owned(),
             mailer: None,
+            oauth: OAuth::default(),
             random: Arc::new(OsRandom),
             service_name: "auth-tower".to_owned(),
             settings: Settings {
@@ -525,7 +558,7 @@ impl Auth {
     }
 
     /// 256 random bits, base64url (ASVS 7.2.3, 11.5.1).
-    fn secret(&self) -> Secret<String> {
+    pub(crate) fn secret(&self) -> Secret<String> {
         use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
         let mut bytes = zeroize::Zeroizing::new([0; 32]);
         self.random().fill(&mut *bytes);

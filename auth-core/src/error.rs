@@ -11,6 +11,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Another account has the address, and its owner has to log in and link.
+    #[error("an account has the e-mail address already")]
+    AccountExists,
     /// The password that should prove the account's owner is wrong.
     #[error("the current password is wrong")]
     CurrentPasswordInvalid,
@@ -20,24 +23,60 @@ pub enum Error {
     /// Another account has the address.
     #[error("the e-mail address belongs to another account")]
     EmailTaken,
+    /// Another account has the identity, or the account has another identity of the provider.
+    #[error("the identity belongs elsewhere")]
+    IdentityInUse,
     /// A bug or a broken dependency; the source says which.
     #[error("something failed inside")]
     Internal(#[source] Box<dyn StdError + Send + Sync>),
     /// Fields that are not what they should be.
     #[error("{} field(s) are not valid", .0.len())]
     Invalid(Vec<InvalidField>),
+    /// The code is not ours, or was used, or is too old.
+    #[error("the code is not valid")]
+    InvalidCode,
     /// Name and password do not open an account; which of the two is never said.
     #[error("username or password is wrong")]
     InvalidCredentials,
+    /// The ID token proves nobody, or was shown before.
+    #[error("the ID token is not valid")]
+    InvalidIdToken,
+    /// The sign-in was not begun by this browser, or a while ago, or has ended already.
+    #[error("the sign-in is not one that this browser began")]
+    InvalidState,
     /// The token is malformed, forged, used, revoked or of another kind.
     #[error("the token is not valid")]
     InvalidToken,
+    /// Without it nothing opens the account.
+    #[error("it is the last way to sign in")]
+    LastSignInMethod,
+    /// The account has no identity of the provider.
+    #[error("the account is not linked to the provider")]
+    NotLinked,
+    /// The host has no provider of that name.
+    #[error("there is no such provider")]
+    OAuthNotConfigured,
     /// Password hashing has a full queue. The same call may pass later.
     #[error("too much is asked at once")]
     Overloaded,
+    /// The provider vouches for no address, and without one there is no account.
+    #[error("the provider vouches for no e-mail address")]
+    ProviderEmailNotVerified,
+    /// The provider answered something that no provider should answer.
+    #[error("the provider's answer cannot be understood")]
+    ProviderFailed(#[source] Box<dyn StdError + Send + Sync>),
+    /// The provider, or the person there, says no; or what it says is not to be believed.
+    #[error("the provider vouches for nobody")]
+    ProviderRefused(#[source] Box<dyn StdError + Send + Sync>),
+    /// The provider cannot be reached, or says that it is in trouble. Another try may pass later.
+    #[error("the provider is unavailable")]
+    ProviderUnavailable(#[source] Box<dyn StdError + Send + Sync>),
     /// The account has no password: only a login of a moment ago proves its owner.
     #[error("a fresh login is required")]
     ReauthenticationRequired,
+    /// Not one of the addresses that a sign-in may end at.
+    #[error("the address to return to is not allowed")]
+    RedirectNotAllowed,
     /// No live session of this user has the id.
     #[error("there is no such session")]
     SessionNotFound,
@@ -89,15 +128,26 @@ impl Error {
     /// Stable and `snake_case`: what clients compare.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::AccountExists => "account_exists",
             Self::CurrentPasswordInvalid => "current_password_invalid",
-            Self::EmailNotVerified => "email_not_verified",
+            Self::EmailNotVerified | Self::ProviderEmailNotVerified => "email_not_verified",
             Self::EmailTaken => "email_taken",
+            Self::IdentityInUse => "identity_in_use",
             Self::Internal(_) => "internal",
             Self::Invalid(_) => "validation_failed",
+            Self::InvalidCode => "invalid_code",
             Self::InvalidCredentials => "invalid_credentials",
-            Self::InvalidToken => "invalid_token",
+            Self::InvalidIdToken | Self::InvalidToken => "invalid_token",
+            Self::InvalidState => "invalid_state",
+            Self::LastSignInMethod => "last_sign_in_method",
+            Self::NotLinked => "not_linked",
+            Self::OAuthNotConfigured => "oauth_not_configured",
             Self::Overloaded => "overloaded",
+            Self::ProviderFailed(_) | Self::ProviderRefused(_) | Self::ProviderUnavailable(_) => {
+                "provider_error"
+            }
             Self::ReauthenticationRequired => "reauthentication_required",
+            Self::RedirectNotAllowed => "redirect_not_allowed",
             Self::SessionNotFound => "session_not_found",
             Self::Throttled(_) => "rate_limited",
             Self::TokenExpired => "token_expired",

@@ -16,8 +16,8 @@ pub use auth::{Auth, AuthBuilder, BuildError, RefreshToken, Tokens};
 pub use auth_templates::{TemplateError, Templates};
 pub use error::{Error, InvalidField};
 pub use features::{
-    ChangeEmail, ChangePassword, Login, LogoutScope, Refresh, Register, Registration, Verified,
-    VerifiedStatus,
+    Callback, ChangeEmail, ChangePassword, LinkIdentity, Linking, Login, LogoutScope, Refresh,
+    Register, Registration, SignIn, SignedIn, Verified, VerifiedStatus,
 };
 pub use jwt::{Algorithm, KeyError, SigningKeys};
 pub use mail::{Links, LinksError};

@@ -6,8 +6,8 @@ use auth_core::{Error, InvalidField, time::Duration};
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
-        X_CONTENT_TYPE_OPTIONS,
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,
+        SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use serde::Serialize;
@@ -58,6 +58,23 @@ impl Reply {
             content: None,
             headers: Vec::new(),
         }
+    }
+
+    /// 302
+    pub(crate) fn found(location: &str) -> Result<Self, Problem> {
+        let location =
+            HeaderValue::try_from(location).map_err(|error| Error::Internal(Box::new(error)))?;
+        Ok(Self {
+            status: StatusCode::FOUND,
+            content: None,
+            headers: vec![(LOCATION, location)],
+        })
+    }
+
+    /// With a cookie for the browser.
+    pub(crate) fn with_cookie(mut self, cookie: HeaderValue) -> Self {
+        self.headers.push((SET_COOKIE, cookie));
+        self
     }
 
     /// 503 that is a report and no failure of ours.
@@ -212,6 +229,14 @@ impl Problem {
     /// Logs what an operator must see: once, here, with everything that led to it.
     fn log(&self, status: StatusCode, request_id: &RequestId) {
         match self {
+            // How the host configured it is no failure.
+            Self::Core(Error::OAuthNotConfigured) => {}
+            // ASVS 16.3.1: what a provider says and we do not believe, an operator should see.
+            Self::Core(Error::ProviderRefused(cause)) => tracing::info!(
+                request_id = request_id.as_str(),
+                cause = cause.to_string(),
+                "a sign-in by a provider is refused"
+            ),
             Self::Core(error) | Self::MailedToken(error) if status.is_server_error() => {
                 log_failure(error, Some(request_id.as_str()));
             }
@@ -245,6 +270,10 @@ pub(crate) fn log_failure(error: &Error, request_id: Option<&str>) {
 
 fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
     match error {
+        Error::AccountExists => (
+            StatusCode::CONFLICT,
+            "An account has this e-mail address already; log in and link it.",
+        ),
         Error::CurrentPasswordInvalid => {
             (StatusCode::BAD_REQUEST, "The current password is wrong.")
         }
@@ -256,19 +285,61 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
             StatusCode::CONFLICT,
             "Another account has this e-mail address.",
         ),
+        Error::IdentityInUse => (
+            StatusCode::CONFLICT,
+            "Another account is linked to it, or this account is linked to another one of the provider.",
+        ),
         Error::Invalid(_) => (
             StatusCode::UNPROCESSABLE_ENTITY,
             "The request has fields that are not valid.",
         ),
+        Error::InvalidCode => (StatusCode::BAD_REQUEST, "The code is not valid."),
         Error::InvalidCredentials => (StatusCode::UNAUTHORIZED, "Username or password is wrong."),
+        Error::InvalidIdToken => (StatusCode::BAD_REQUEST, "The ID token is not valid."),
+        Error::InvalidState => (
+            StatusCode::BAD_REQUEST,
+            "This browser did not begin this sign-in, or it has ended; begin again.",
+        ),
         Error::InvalidToken => (StatusCode::UNAUTHORIZED, "The token is not valid."),
+        Error::LastSignInMethod => (
+            StatusCode::CONFLICT,
+            "Nothing else opens the account; set a password first.",
+        ),
+        Error::NotLinked => (
+            StatusCode::NOT_FOUND,
+            "The account is not linked to the provider.",
+        ),
+        Error::OAuthNotConfigured => (
+            StatusCode::NOT_IMPLEMENTED,
+            "There is no such provider here.",
+        ),
         Error::Overloaded => (
             StatusCode::SERVICE_UNAVAILABLE,
             "Too much is asked at once; try again in a moment.",
         ),
+        Error::ProviderEmailNotVerified => (
+            StatusCode::BAD_REQUEST,
+            "The provider has not verified an e-mail address of yours.",
+        ),
+        Error::ProviderFailed(_) => (
+            StatusCode::BAD_GATEWAY,
+            "The provider gave an answer that cannot be used.",
+        ),
+        Error::ProviderRefused(_) => (
+            StatusCode::BAD_REQUEST,
+            "The provider did not confirm who you are.",
+        ),
+        Error::ProviderUnavailable(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The provider does not answer; try again in a moment.",
+        ),
         Error::ReauthenticationRequired => {
             (StatusCode::FORBIDDEN, "A fresh login is required for this.")
         }
+        Error::RedirectNotAllowed => (
+            StatusCode::BAD_REQUEST,
+            "The address to return to is not one of the allowed ones.",
+        ),
         Error::SessionNotFound => (StatusCode::NOT_FOUND, "There is no such session."),
         Error::Throttled(_) => (
             StatusCode::TOO_MANY_REQUESTS,
@@ -340,6 +411,8 @@ pub(crate) fn respond(
     // Any answer of ours may hold a token, a secret or what led to one (RFC 6749 §5.1, ASVS 14.3.2).
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Nor does the address of a page: it may hold a code or a mailed token.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
         headers.insert(X_REQUEST_ID, id);
     }
@@ -446,7 +519,55 @@ mod tests {
                 "email_not_verified",
                 Some(r#"Bearer error="insufficient_scope""#),
             ),
+            (Error::AccountExists.into(), 409, "account_exists", None),
             (Error::EmailTaken.into(), 409, "email_taken", None),
+            (Error::IdentityInUse.into(), 409, "identity_in_use", None),
+            (Error::InvalidCode.into(), 400, "invalid_code", None),
+            (Error::InvalidIdToken.into(), 400, "invalid_token", None),
+            (Error::InvalidState.into(), 400, "invalid_state", None),
+            (
+                Error::LastSignInMethod.into(),
+                409,
+                "last_sign_in_method",
+                None,
+            ),
+            (Error::NotLinked.into(), 404, "not_linked", None),
+            (
+                Error::OAuthNotConfigured.into(),
+                501,
+                "oauth_not_configured",
+                None,
+            ),
+            (
+                Error::ProviderEmailNotVerified.into(),
+                400,
+                "email_not_verified",
+                None,
+            ),
+            (
+                Error::ProviderFailed(backend()).into(),
+                502,
+                "provider_error",
+                None,
+            ),
+            (
+                Error::ProviderRefused(backend()).into(),
+                400,
+                "provider_error",
+                None,
+            ),
+            (
+                Error::ProviderUnavailable(backend()).into(),
+                503,
+                "provider_error",
+                None,
+            ),
+            (
+                Error::RedirectNotAllowed.into(),
+                400,
+                "redirect_not_allowed",
+                None,
+            ),
             (Error::Internal(backend()).into(), 500, "internal", None),
             (
                 Error::InvalidCredentials.into(),

@@ -3,14 +3,16 @@ use std::{ops::Deref, sync::Arc};
 use auth_core::{
     Auth, AuthBuilder, Hashing, Links, SigningKeys,
     ports::{AuditLog, Outbox, SessionStore, UserStore},
-    types::{AccountKey, Secret, UserId},
+    types::{AccountKey, ProviderName, RedirectUri, Secret, UserId},
 };
 use auth_tower::{AuthRouter, ClientIp, InternalKeys};
 use serde_json::json;
 
 use crate::{
     Client, Mail, Mailbox, MovableClock, PASSWORD, Person, StoreKind, TestStore, email_of,
-    postgres::Proxy, store::Data,
+    postgres::Proxy,
+    provider::{PATIENCE, Provider},
+    store::Data,
 };
 
 /// `SECRET_KEY` of an app.
@@ -66,6 +68,31 @@ impl App {
         });
         let (clock, mailbox) = <(MovableClock, Mailbox)>::default();
         Self::over(data, clock, mailbox, signing_keys(), |auth| auth).await
+    }
+
+    /// With two providers: `google`, which decides about addresses as Google does, and `acme`, which decides about none.
+    pub async fn with_providers(kind: StoreKind) -> (Self, Provider, Provider) {
+        Self::with_providers_within(kind, PATIENCE).await
+    }
+
+    /// As [`with_providers`](Self::with_providers), and waits no longer than that for an answer of one.
+    pub async fn with_providers_within(
+        kind: StoreKind,
+        patience: std::time::Duration,
+    ) -> (Self, Provider, Provider) {
+        let data = Arc::new(Data::new(kind).await);
+        let (clock, mailbox) = <(MovableClock, Mailbox)>::default();
+        let google = Provider::start(clock.clone()).await;
+        let acme = Provider::start(clock.clone()).await;
+        let (as_google, as_acme) = (google.as_google(patience), acme.as_any("Acme", patience));
+        let settings = |auth: AuthBuilder| {
+            let name = |name: &str| ProviderName::parse(name).unwrap();
+            auth.oauth_provider(name("google"), Provider::callback("google"), as_google)
+                .oauth_provider(name("acme"), Provider::callback("acme"), as_acme)
+                .allowed_redirects([RedirectUri::parse("https://app.example.org/welcome").unwrap()])
+        };
+        let app = Self::over(data, clock, mailbox, signing_keys(), settings).await;
+        (app, google, acme)
     }
 
     /// A second process on the same data, at the same time, with the same mailbox, and with these keys and settings.

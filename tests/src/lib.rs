@@ -23,6 +23,8 @@
 )] // test code: what cannot go on has failed
 
 mod app;
+mod browser;
+pub mod certified;
 mod client;
 mod clock;
 pub mod forge;
@@ -30,11 +32,13 @@ mod mailbox;
 mod person;
 pub mod postgres;
 pub mod process;
+pub mod provider;
 mod routes;
 pub mod smtp;
 mod store;
 
 pub use app::{API_KEY, App, OTHER_API_KEY, SECRET, signing_keys};
+pub use browser::Browser;
 pub use client::{Answer, Call, Client, at_once};
 pub use clock::MovableClock;
 pub use mailbox::{Mail, Mailbox};

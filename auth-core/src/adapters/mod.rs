@@ -1,9 +1,13 @@
 //! Ready implementations of the ports.
 
 mod memory;
+#[cfg(feature = "oidc")]
+mod oidc;
 #[cfg(feature = "smtp")]
 mod smtp;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "oidc")]
+pub use oidc::{OidcError, OidcProvider};
 #[cfg(feature = "smtp")]
 pub use smtp::{InvalidSender, Sender, SmtpEncryption, SmtpError, SmtpMailer, SmtpMailerBuilder};

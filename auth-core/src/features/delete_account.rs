@@ -4,7 +4,9 @@ use crate::{
     auth::Auth,
     error::Error,
     ports::Authenticated,
-    types::{AccountKey, AuditEvent, Client, Invalid, Letter, PasswordAttempt, QueuedMail},
+    types::{
+        Account, AccountKey, AuditEvent, Client, Invalid, Letter, PasswordAttempt, QueuedMail,
+    },
 };
 
 /// What counts as a fresh login for an account without a password (ASVS 7.5.3).
@@ -23,23 +25,7 @@ impl Auth {
         password: Option<PasswordAttempt>,
         client: &Client,
     ) -> Result<(), Error> {
-        let account = match (who.user.has_password, password) {
-            (true, Some(attempt)) => self.prove_password(who.user.id, attempt).await?,
-            (true, None) => {
-                return Err(Error::invalid(
-                    "password",
-                    Invalid::new("required", "This field is required."),
-                ));
-            }
-            (false, _) if self.now() - who.session.created_at >= FRESH => {
-                return Err(Error::ReauthenticationRequired);
-            }
-            (false, _) => self
-                .store
-                .account(&AccountKey::Id(who.user.id))
-                .await?
-                .ok_or(Error::InvalidToken)?,
-        };
+        let account = self.prove_owner(who, password).await?;
         let user = account.user;
         let now = self.now();
         let mut record = self.record(
@@ -69,5 +55,28 @@ impl Auth {
         }
         self.shared.mail_queued.notify_one();
         Ok(())
+    }
+
+    /// The account of whoever is logged in, if they have just shown that they own it: by the password, or where there is none, by a fresh login.
+    pub(super) async fn prove_owner(
+        &self,
+        who: &Authenticated,
+        password: Option<PasswordAttempt>,
+    ) -> Result<Account, Error> {
+        match (who.user.has_password, password) {
+            (true, Some(attempt)) => self.prove_password(who.user.id, attempt).await,
+            (true, None) => Err(Error::invalid(
+                "password",
+                Invalid::new("required", "This field is required."),
+            )),
+            (false, _) if self.now() - who.session.created_at >= FRESH => {
+                Err(Error::ReauthenticationRequired)
+            }
+            (false, _) => self
+                .store
+                .account(&AccountKey::Id(who.user.id))
+                .await?
+                .ok_or(Error::InvalidToken),
+        }
     }
 }

@@ -4,9 +4,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::{KeyError, SigningKeys};
+use super::{
+    KeyError, SigningKeys,
+    seal::{Sealed, SealingKey},
+};
 use crate::{
     error::Error,
+    ports::Random,
     types::{PendingToken, Purpose, Secret, SessionId, UserId},
 };
 
@@ -83,6 +87,7 @@ struct RingKey {
     kid: String,
     access: KindKey,
     mailed: [KindKey; Purpose::ALL.len()],
+    sealing: [SealingKey; Sealed::ALL.len()],
 }
 
 /// Signs and verifies for one issuer.
@@ -212,6 +217,23 @@ impl KeyRing {
         })
     }
 
+    /// Seals a value for a browser to carry.
+    pub(crate) fn seal(
+        &self,
+        kind: Sealed,
+        value: &impl Serialize,
+        random: &dyn Random,
+    ) -> Result<Secret<String>, Error> {
+        self.signing.sealing[kind.index()].seal(value, random)
+    }
+
+    /// What a key of the ring sealed as this kind; `None` for anything else.
+    pub(crate) fn open<T: DeserializeOwned>(&self, kind: Sealed, sealed: &str) -> Option<T> {
+        std::iter::once(&self.signing)
+            .chain(&self.previous)
+            .find_map(|key| key.sealing[kind.index()].open(sealed))
+    }
+
     fn sign(
         &self,
         typ: &str,
@@ -245,6 +267,7 @@ impl RingKey {
                 .fold(String::new(), |kid, byte| kid + &format!("{byte:02x}")),
             access: KindKey::new(secret),
             mailed: Purpose::ALL.map(|purpose| KindKey::new(&*derived(purpose.as_str()))),
+            sealing: Sealed::ALL.map(|kind| SealingKey::new(&derived(kind.label()))),
         }
     }
 }

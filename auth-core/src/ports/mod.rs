@@ -5,6 +5,7 @@ mod clock;
 mod delegate;
 mod identity_store;
 mod mailer;
+mod oauth;
 mod outbox;
 mod random;
 mod session_store;
@@ -17,6 +18,9 @@ pub use audit::AuditLog;
 pub use clock::{Clock, SystemClock};
 pub use identity_store::{IdentityStore, Linked, Unlinked};
 pub use mailer::{Mailer, MailerError, OutgoingMail};
+pub use oauth::{
+    AuthorizationRequest, CodeRedemption, OAuthProvider, ProvenIdentity, ProviderError,
+};
 pub use outbox::{ClaimedMail, MailCounts, Outbox};
 pub use random::{OsRandom, Random};
 pub use session_store::{Authenticated, Ended, Rotated, Rotation, SessionStore};

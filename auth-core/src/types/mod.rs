@@ -9,6 +9,7 @@ mod identity;
 mod mailed_token;
 mod password;
 mod record;
+mod redirect_uri;
 mod secret;
 mod session;
 mod username;
@@ -22,6 +23,7 @@ pub use identity::{Adoption, IdentityKey, IdentityLink, NewIdentity, ProviderNam
 pub use mailed_token::{Change, NewMailedToken, Purpose, Throttle};
 pub use password::{Password, PasswordAttempt, PasswordHash};
 pub use record::{AuditEntry, AuditEvent, Letter, PaidPeriod, PendingToken, QueuedMail, Record};
+pub use redirect_uri::RedirectUri;
 pub use secret::Secret;
 pub use session::{NewSession, Session};
 pub use username::Username;

@@ -8,6 +8,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod lookup_user;
 pub(crate) mod me;
+pub(crate) mod oauth;
 pub(crate) mod refresh;
 pub(crate) mod register;
 pub(crate) mod resend_verification;

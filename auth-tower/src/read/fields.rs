@@ -185,6 +185,11 @@ impl Fields {
         self.members.remove(name);
     }
 
+    /// What is left says nothing here, whatever it is; what came twice is a fault all the same.
+    pub(crate) fn ignore_others(&mut self) {
+        self.members.clear();
+    }
+
     /// The values, if every field is what it should be and none is left.
     pub(crate) fn finish<F: Read>(mut self, fields: F) -> Result<F::Values, Problem> {
         for (name, member) in std::mem::take(&mut self.members) {

@@ -16,7 +16,7 @@ use crate::{
     body::{AuthBody, BoxError},
     client_ip::ClientIp,
     internal_keys::InternalKeys,
-    read,
+    read::{self, Cookies},
     request_id::RequestId,
     respond::{Problem, Reply, respond},
 };
@@ -160,6 +160,7 @@ impl Dispatch {
         run_to_end(run(Ctx {
             auth: self.auth.clone(),
             client,
+            cookies: Cookies::of(&parts.headers),
             fields,
         }))
         .await

@@ -9,7 +9,7 @@ use super::table::Endpoint;
 use crate::{
     internal_keys::InternalKeys,
     proof::{self, InternalCaller, VerifiedUser},
-    read::{Fields, Input},
+    read::{Cookies, Fields, Input},
     respond::{Problem, Reply},
 };
 
@@ -17,6 +17,7 @@ use crate::{
 pub(crate) struct Ctx {
     pub(crate) auth: Auth,
     pub(crate) client: Client,
+    pub(crate) cookies: Cookies,
     pub(crate) fields: Fields,
 }
 

@@ -7,7 +7,7 @@ use http::Method;
 use super::route::{Route, RouteInfo, authenticated_by_body, internal, public, verified};
 use crate::endpoints::{
     change_email, change_password, delete_account, diagnostics, login, logout, lookup_user, me,
-    refresh, register, resend_verification, reset_password, revoke, sessions, verify_email,
+    oauth, refresh, register, resend_verification, reset_password, revoke, sessions, verify_email,
 };
 
 macro_rules! endpoints {
@@ -41,12 +41,20 @@ endpoints! {
     EndSession => "end_session",
     /// `GET /health`
     Health => "health",
+    /// `POST /auth/link/{provider}`
+    Link => "link",
     /// `POST /auth/login`
     Login => "login",
     /// `POST /auth/logout`
     Logout => "logout",
     /// `GET /auth/me`
     Me => "me",
+    /// `GET /auth/oauth/{provider}/callback`
+    OauthCallback => "oauth_callback",
+    /// `POST /auth/oauth/exchange`
+    OauthExchange => "oauth_exchange",
+    /// `GET /auth/oauth/{provider}/login`
+    OauthLogin => "oauth_login",
     /// `GET /health/ready`
     Ready => "ready",
     /// `POST /auth/refresh`
@@ -63,6 +71,8 @@ endpoints! {
     Revoke => "revoke",
     /// `GET /auth/sessions`
     Sessions => "sessions",
+    /// `POST /auth/unlink/{provider}`
+    Unlink => "unlink",
     /// `GET /auth/users/by-email/{email}`
     UserByEmail => "user_by_email",
     /// `POST /auth/verify-email`
@@ -104,6 +114,9 @@ pub(crate) fn declared() -> Vec<Route> {
         public(E::ResendVerification, POST, "/auth/resend-verification", resend_verification::resend_verification).json().by_mail().says("Mails another verification link"),
         public(E::RequestPasswordReset, POST, "/auth/password-reset-request", reset_password::request_password_reset).json().by_mail().says("Mails a link to set a new password"),
         public(E::ResetPassword, POST, "/update-password", reset_password::reset_password).json().by_mail().says("Sets a new password by the mailed token and ends every session"),
+        public(E::OauthLogin, GET, "/auth/oauth/{provider}/login", oauth::start).query().with_effect().says("Sends the browser to a provider to sign in"),
+        public(E::OauthCallback, GET, "/auth/oauth/{provider}/callback", oauth::callback).query().with_effect().says("Opens a session, or links, when the browser comes back from a provider"),
+        public(E::OauthExchange, POST, "/auth/oauth/exchange", oauth::exchange).json().says("Trades the code that a sign-in ended with for tokens"),
         authenticated_by_body(E::Refresh, POST, "/auth/refresh", refresh::refresh).json().says("Trades a refresh token, or a valid access token, for the next tokens"),
         verified(E::Me, GET, "/auth/me", me::me).says("Tells who is logged in"),
         verified(E::Logout, POST, "/auth/logout", logout::logout).query().says("Ends this session, the others or all"),
@@ -111,6 +124,8 @@ pub(crate) fn declared() -> Vec<Route> {
         verified(E::ChangePassword, PUT, "/auth/users/change-password", change_password::change_password).json().says("Changes the password and ends every other session"),
         verified(E::ChangeEmail, PUT, "/auth/users/change-email", change_email::request_email_change).json().by_mail().says("Mails a link to a new address, which completes the change"),
         verified(E::DeleteAccount, DELETE, "/auth/users/delete-account", delete_account::delete_account).json().says("Deletes the account"),
+        verified(E::Link, POST, "/auth/link/{provider}", oauth::link).json().says("Lets an identity at a provider open the account, too"),
+        verified(E::Unlink, POST, "/auth/unlink/{provider}", oauth::unlink).json().says("Takes that from it, unless nothing else opens the account"),
         verified(E::Sessions, GET, "/auth/sessions", sessions::sessions).says("Lists the live sessions"),
         verified(E::EndSession, DELETE, "/auth/sessions/{id}", sessions::end_session).says("Ends one session"),
         internal(E::EmailOfUser, GET, "/auth/users/{user_id}/email", lookup_user::email_of_user).says("Tells the e-mail address of a user"),

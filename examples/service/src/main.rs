@@ -18,7 +18,10 @@ use std::{
     time::Duration,
 };
 
-use auth_core::Links;
+use auth_core::{
+    Links,
+    types::{ProviderName, RedirectUri},
+};
 use auth_tower::{AuthRouter, ClientIp};
 use axum::{body::Body, http::Request};
 use clap::{Parser, Subcommand};
@@ -124,6 +127,15 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     if let Some(templates) = &settings.templates {
         builder = builder.templates(templates.clone());
     }
+    if let Some(google) = &settings.sign_in.google {
+        let callback = match &google.callback {
+            Some(callback) => callback.clone(),
+            None => RedirectUri::parse(&format!("{own_address}/auth/oauth/google/callback"))?,
+        };
+        let name = ProviderName::parse("google")?;
+        builder = builder.oauth_provider(name, callback, google.provider.clone());
+    }
+    let builder = builder.allowed_redirects(settings.sign_in.allowed_redirects.iter().cloned());
     let auth = mailing.offer(builder, links).build()?;
 
     let routes = AuthRouter::new(&auth)
@@ -204,7 +216,11 @@ fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String
             "not protected (ENUMERATION_PROTECTION=true)"
         },
     );
-    line("off", "Google sign-in, credits, Stripe, rate limits");
+    match &settings.sign_in.google {
+        Some(google) => line("google", &format!("sign-in by {}", google.issuer)),
+        None => line("google", "off (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET)"),
+    }
+    line("off", "credits, Stripe, rate limits");
     for note in &settings.notes {
         line("note", note);
     }

@@ -16,6 +16,7 @@ mod lookup_user;
 mod malformed;
 mod me;
 mod mounting;
+mod oauth;
 mod queries;
 mod refresh;
 mod register;

@@ -65,7 +65,8 @@ async fn an_empty_environment_serves() {
             "  secrets       where not set: auth-service.secrets (SECRET_KEY, INTERNAL_API_KEY)"
                 .to_owned(),
             "  enumeration   not protected (ENUMERATION_PROTECTION=true)".to_owned(),
-            "  off           Google sign-in, credits, Stripe, rate limits".to_owned(),
+            "  google        off (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET)".to_owned(),
+            "  off           credits, Stripe, rate limits".to_owned(),
         ]
     );
 

@@ -9,6 +9,7 @@ mod logs;
 mod mail;
 mod reader;
 mod server;
+mod sign_in;
 
 use std::str::FromStr;
 
@@ -21,6 +22,7 @@ pub(crate) use self::{
     logs::Logs,
     mail::{Mail, Relay},
     server::Server,
+    sign_in::SignIn,
 };
 use crate::{
     chain,
@@ -35,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) logs: Logs,
     pub(crate) mail: Mail,
     pub(crate) server: Server,
+    pub(crate) sign_in: SignIn,
     /// `None`: the built-in ones.
     pub(crate) templates: Option<Templates>,
     /// For the operator: what was set and has no effect.
@@ -78,14 +81,9 @@ impl FromStr for Environment {
 
 /// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
 const NOT_OBEYED: &[&str] = &[
-    "ALLOWED_REDIRECTS",
     "CATALOG_FILE",
     "CORS_ALLOWED_ORIGINS",
     "ENABLE_LOGSTASH",
-    "GOOGLE_CLIENT_ID",
-    "GOOGLE_CLIENT_SECRET",
-    "GOOGLE_ISSUER",
-    "GOOGLE_REDIRECT_URI",
     "LOG_RETENTION",
     "MAIL_TEST_TO",
     "RATE_LIMIT_AUTH_PER_MINUTE",
@@ -130,6 +128,7 @@ impl Settings {
         let logs = Logs::read(reader, production);
         let mail = Mail::read(reader, production);
         let server = Server::read(reader, production, generated.internal_api_key);
+        let sign_in = SignIn::read(reader, production);
         let templates = reader.optional("MAIL_TEMPLATES", |folder| {
             Templates::with_overrides(folder.as_ref()).map_err(|error| chain(&error))
         });
@@ -149,6 +148,7 @@ impl Settings {
             logs,
             mail,
             server,
+            sign_in,
             templates,
             notes,
         })
@@ -270,6 +270,7 @@ mod tests {
             ("BCRYPT_COST", "9"),
             ("INTERNAL_API_KEY", "changemechangemechangemechangeme"),
             ("MAIL_TEST_TO", "ada@test.org"),
+            ("ALLOWED_REDIRECTS", "http://app.test.org/welcome"),
             ("DATABASE_URL", "postgres://db.test.org/app"),
             ("UNVERIFIED_ACCOUNT_TTL", "100000 years"),
         ] {
@@ -321,6 +322,48 @@ mod tests {
             faults[0].starts_with("MAIL_TEMPLATES: fr.ftl, line 2: ") && faults[0].contains("nom"),
             "{faults:?}"
         );
+    }
+
+    #[test]
+    fn google_is_there_whole_or_not_at_all() {
+        let base = [("DATABASE_URL", "sqlite::memory:")];
+        let google = [
+            ("GOOGLE_CLIENT_ID", "an-id"),
+            ("GOOGLE_CLIENT_SECRET", "hunter2"),
+        ];
+        assert!(parse(&base).unwrap().sign_in.google.is_none());
+        let settings = parse(&[&base[..], &google].concat()).unwrap();
+        let issuer = settings.sign_in.google.unwrap().issuer;
+        assert_eq!(issuer, "https://accounts.google.com");
+        for (more, fault) in [
+            (&[google[0]][..], "GOOGLE_CLIENT_SECRET"),
+            (&[google[1]], "GOOGLE_CLIENT_ID"),
+            (
+                &[("GOOGLE_ISSUER", "https://id.test.org")],
+                "GOOGLE_CLIENT_ID",
+            ),
+            (
+                &[
+                    google[0],
+                    google[1],
+                    ("GOOGLE_ISSUER", "http://id.test.org"),
+                ],
+                "GOOGLE_ISSUER",
+            ),
+            (
+                &[google[0], google[1], ("GOOGLE_REDIRECT_URI", "/callback")],
+                "GOOGLE_REDIRECT_URI",
+            ),
+            (
+                &[("ALLOWED_REDIRECTS", "https://app.test.org/a,*")],
+                "ALLOWED_REDIRECTS",
+            ),
+        ] {
+            let faults = parse(&[&base[..], more].concat()).err().unwrap();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(faults[0].starts_with(fault), "{faults:?}");
+            assert!(!faults[0].contains("hunter2"), "{faults:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,46 @@
+use auth_core::{Callback, SignedIn};
+
+use super::{Changed, LINKED, cookie};
+use crate::{
+    endpoints::answers::{TokenAnswer, UserAnswer},
+    read::{secret, text},
+    respond::{Problem, Reply},
+    router::Ctx,
+};
+
+pub(crate) async fn callback(ctx: Ctx) -> Result<Reply, Problem> {
+    let mut fields = ctx.fields;
+    let provider = fields.path("provider", text);
+    let state = fields.optional("state", secret);
+    let code = fields.optional("code", secret);
+    let error = fields.optional("error", text);
+    let issuer = fields.optional("iss", text);
+    // RFC 6749 §4.1.2: what else a provider adds is passed over.
+    fields.ignore_others();
+    let ((provider, state), (code, error, issuer)) =
+        fields.finish(((provider, state), (code, error, issuer)))?;
+    let callback = Callback {
+        state,
+        code,
+        error,
+        issuer,
+        binding: cookie::binding(&ctx.auth, &provider, &ctx.cookies),
+    };
+    let signed_in = ctx
+        .auth
+        .oauth_callback(&provider, callback, &ctx.client)
+        .await?;
+    let reply = match &signed_in {
+        SignedIn::Elsewhere(address) => Reply::found(address)?,
+        SignedIn::Linked {
+            redirect_to: Some(page),
+            ..
+        } => Reply::found(page)?,
+        SignedIn::Linked { user, .. } => Reply::ok(&Changed {
+            message: LINKED,
+            user: UserAnswer::from(&**user),
+        })?,
+        SignedIn::Opened(tokens) => Reply::ok(&TokenAnswer::from(&**tokens))?,
+    };
+    cookie::release(reply, &ctx.auth, &provider)
+}

@@ -1,0 +1,41 @@
+use auth_core::types::Invalid;
+
+use super::{Departure, cookie};
+use crate::{
+    read::text,
+    respond::{Problem, Reply},
+    router::Ctx,
+};
+
+/// How the browser is sent away.
+enum Mode {
+    /// By the page that asks.
+    Json,
+    /// By us.
+    Redirect,
+}
+
+pub(crate) async fn start(ctx: Ctx) -> Result<Reply, Problem> {
+    let mut fields = ctx.fields;
+    let provider = fields.path("provider", text);
+    let redirect_to = fields.optional("redirect_to", text);
+    let mode = fields.optional("mode", mode);
+    let (provider, redirect_to, mode) = fields.finish((provider, redirect_to, mode))?;
+    let sign_in = ctx
+        .auth
+        .oauth_start(&provider, redirect_to.as_deref())
+        .await?;
+    let authorization_url = &*sign_in.authorization_url;
+    let reply = match mode.unwrap_or(Mode::Redirect) {
+        Mode::Json => Reply::ok(&Departure { authorization_url })?,
+        Mode::Redirect => Reply::found(authorization_url)?,
+    };
+    cookie::bind(reply, &ctx.auth, &provider, &sign_in)
+}
+
+fn mode(raw: &str) -> Result<Mode, Invalid> {
+    match raw {
+        "json" => Ok(Mode::Json),
+        _ => Err(Invalid::new("invalid_mode", "The only mode is `json`.")),
+    }
+}

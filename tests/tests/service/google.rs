@@ -1,0 +1,129 @@
+//! Sign-in with Google through the service, against a certified provider.
+
+use auth_tests::{Browser, PASSWORD, Person, certified::CertifiedProvider, process::Home};
+use serde_json::json;
+
+use auth_tests::process::Service;
+
+/// Nobody listens there: what the browser brings back, the tests bring to the service.
+const CALLBACK: &str = "http://127.0.0.1:9/auth/oauth/google/callback";
+const PAGE: &str = "http://127.0.0.1:9/welcome";
+
+async fn world() -> (Home, Service, CertifiedProvider) {
+    let google = CertifiedProvider::start(CALLBACK).await;
+    let home = Home::new();
+    let service = home
+        .service()
+        .quick()
+        .set("GOOGLE_ISSUER", google.issuer())
+        .set("GOOGLE_CLIENT_ID", "google-client")
+        .set("GOOGLE_CLIENT_SECRET", "google-secret")
+        .set("GOOGLE_REDIRECT_URI", CALLBACK)
+        .set("ALLOWED_REDIRECTS", PAGE)
+        .start()
+        .await;
+    (home, service, google)
+}
+
+/// Goes the whole way as `subject`.
+async fn sign_in(
+    service: &Service,
+    google: &CertifiedProvider,
+    subject: &str,
+) -> auth_tests::Answer {
+    let mut browser = Browser::of(service);
+    let there = browser.start("google").await;
+    let query = google.sign_in(&there, subject).await;
+    browser.come_back("google", &query).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_sign_in_link_and_unlink() {
+    let (home, service, google) = world().await;
+    let first = sign_in(&service, &google, "1001").await;
+    let user = &first.ok(200)["user"];
+    assert_eq!(user["email"], "1001@gmail.com");
+    assert_eq!(user["is_verified"], true);
+    assert_eq!(user["sign_in_methods"], json!(["google"]));
+    let ada = Person::of(&first.json, "");
+    let second = sign_in(&service, &google, "1001").await;
+    let ada = Person {
+        access_token: Person::of(second.ok(200), "").access_token,
+        ..ada
+    };
+    assert_eq!(second.json["user"]["id"], ada.id.to_string());
+    home.mail("google_linked", "1001@gmail.com").await;
+
+    let unlink = service.post("/auth/unlink/google", json!({})).by(&ada);
+    unlink.await.refused(409, "last_sign_in_method");
+    let unverified = sign_in(&service, &google, "unverified1").await;
+    unverified.refused(400, "email_not_verified");
+
+    // A password by mail, and then the other way round.
+    let body = json!({"email": "1001@gmail.com"});
+    let reset = service.post("/auth/password-reset-request", body).await;
+    reset.ok(200);
+    let mail = home.mail("password_reset", "1001@gmail.com").await;
+    let body = json!({"token": mail.token(), "new_password": PASSWORD});
+    service.post("/update-password", body).await.ok(200);
+    let body = json!({"username": "1001@gmail.com", "password": PASSWORD});
+    let login = service.post("/auth/login", body).await;
+    let ada = Person::of(login.ok(200), PASSWORD);
+    let body = json!({"password": PASSWORD});
+    let unlink = service.post("/auth/unlink/google", body).by(&ada).await;
+    assert_eq!(
+        unlink.ok(200)["user"]["sign_in_methods"],
+        json!(["password"])
+    );
+    home.mail("google_unlinked", "1001@gmail.com").await;
+
+    // Another account at Google, by the browser.
+    let mut browser = Browser::of(&service);
+    let there = browser.start_link("google", &ada).await;
+    let query = google.sign_in(&there, "2002").await;
+    let linked = browser.come_back("google", &query).await;
+    let both = json!(["password", "google"]);
+    assert_eq!(linked.ok(200)["user"]["sign_in_methods"], both);
+    let third = sign_in(&service, &google, "2002").await;
+    assert_eq!(third.ok(200)["user"]["id"], ada.id.to_string());
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_gets_a_code_and_a_code_of_the_provider_works_once() {
+    let (_home, service, google) = world().await;
+    let mut browser = Browser::of(&service);
+    let path = format!("/auth/oauth/google/login?redirect_to={PAGE}");
+    let begun = browser.send(service.get(&path)).await;
+    begun.ok(302);
+    let query = google.sign_in(begun.header("location"), "3003").await;
+    // Over http the cookie has no prefix that https would need.
+    let cookies = browser.cookies.clone();
+    assert!(cookies.contains_key("oauth"));
+    let back = browser.come_back("google", &query).await;
+    back.ok(302);
+    let code = back.header("location").strip_prefix(PAGE).unwrap();
+    let code = code.strip_prefix("?code=").unwrap();
+    let body = json!({"code": code});
+    let answer = service.post("/auth/oauth/exchange", body.clone()).await;
+    assert_eq!(answer.ok(200)["user"]["email"], "3003@gmail.com");
+    let again = service.post("/auth/oauth/exchange", body).await;
+    again.refused(400, "invalid_code");
+
+    browser.cookies = cookies;
+    let again = browser.come_back("google", &query).await;
+    again.refused(400, "invalid_state");
+    // The code of before, in a sign-in of its own.
+    let there = browser.start("google").await;
+    let state = there.split("state=").nth(1).unwrap();
+    let state = state.split('&').next().unwrap();
+    let code = query
+        .split('&')
+        .find(|pair| pair.starts_with("code="))
+        .unwrap();
+    let issuer = serde_urlencoded::to_string([("iss", google.issuer())]).unwrap();
+    let replay = format!("{code}&state={state}&{issuer}");
+    let replay = browser.come_back("google", &replay).await;
+    replay.refused(400, "invalid_code");
+    service.stop().await;
+}
