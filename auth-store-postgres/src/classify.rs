@@ -38,7 +38,11 @@ pub fn classify(error: sqlx::Error) -> StoreError {
 }
 
 fn taken(error: &dyn DatabaseError) -> Option<Unique> {
-    let constraint = error.constraint()?;
+    let error = error.try_downcast_ref::<PgDatabaseError>()?;
+    // A host's own table "users" may have constraints of the same names.
+    let constraint = error
+        .constraint()
+        .filter(|_| error.schema() == Some("auth"))?;
     UNIQUE
         .iter()
         .find(|(name, _)| *name == constraint)
@@ -116,10 +120,14 @@ pub(crate) fn is_worth_another_try(error: &sqlx::Error) -> bool {
 pub(crate) fn leaves_the_connection_clean(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
-        .is_some_and(|error| {
-            matches!(error.severity(), PgSeverity::Error) && !error.code().starts_with("25")
-        })
+        .is_some_and(|error| ends_a_statement_only(error) && !code(error).starts_with("25"))
+}
+
+/// Not FATAL: the connection goes on.
+pub(crate) fn ends_a_statement_only(error: &dyn DatabaseError) -> bool {
+    error
+        .try_downcast_ref::<PgDatabaseError>()
+        .is_some_and(|error| matches!(error.severity(), PgSeverity::Error))
 }
 
 #[cfg(test)]

@@ -51,6 +51,9 @@ pub use url::is_private;
 /// [`Unavailable`](auth_core::ports::StoreError::Unavailable).
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a start waits for a second connection.
+const A_MOMENT: Duration = Duration::from_secs(2);
+
 /// A connection that was idle for so long is tested before it is used: the server may have gone and come back meanwhile.
 /// Under load none is, so a busy store pays nothing for it.
 const DOUBT_AFTER: Duration = Duration::from_secs(1);
@@ -145,15 +148,17 @@ impl PgStore {
 async fn look_at(options: &PgConnectOptions) -> Result<(), SchemaError> {
     let connect = || PgConnection::connect_with(options);
     let mut first = connect().await.map_err(SchemaError::Open)?;
-    let mut second = connect().await.map_err(SchemaError::Open)?;
-    pooler::refuse_mixed_statements(&mut first, &mut second).await?;
+    // Where there is no place for a second connection now, nothing can be mixed up with it.
+    if let Ok(Ok(mut second)) = tokio::time::timeout(A_MOMENT, connect()).await {
+        pooler::refuse_mixed_statements(&mut first, &mut second).await?;
+        // Done with it; a failed farewell changes nothing.
+        let _ = second.close().await;
+    }
     let version = schema::version(&mut first)
         .await
         .map_err(SchemaError::Open)?;
     schema::refuse_newer(version)?;
-    // Done with them; a failed farewell changes nothing.
     let _ = first.close().await;
-    let _ = second.close().await;
     Ok(())
 }
 

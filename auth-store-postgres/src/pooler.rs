@@ -5,7 +5,7 @@
 
 use sqlx::PgConnection;
 
-use crate::SchemaError;
+use crate::{SchemaError, classify::ends_a_statement_only};
 
 /// Whose turn it is. However a pooler hands idle servers out (the newest first, the oldest first, or a single one), somebody meets another's
 /// statement on the way.
@@ -56,9 +56,13 @@ fn is_mixed(error: &sqlx::Error) -> bool {
     const PROTOCOL: &str = "08P01"; // parameters are missing, as another statement has some
 
     match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            [DUPLICATE_STATEMENT, NO_SUCH_STATEMENT, PROTOCOL].contains(&&*code)
-        }),
+        // What ends the connection is the pooler's own word, about a server that is away: PgBouncer says 08P01 then, too.
+        sqlx::Error::Database(error) => {
+            ends_a_statement_only(error.as_ref())
+                && error.code().is_some_and(|code| {
+                    [DUPLICATE_STATEMENT, NO_SUCH_STATEMENT, PROTOCOL].contains(&&*code)
+                })
+        }
         sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::ColumnIndexOutOfBounds { .. }
         | sqlx::Error::RowNotFound => true,

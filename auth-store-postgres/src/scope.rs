@@ -52,8 +52,10 @@ struct Held {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeError {
-    /// It was released, or a unit of work ended in a panic, which rolled it back.
-    #[error("the scope has no transaction: it was released, or lost in a panic")]
+    /// It was released, or a unit of work ended in a panic or in the silence of the server, which rolled it back.
+    #[error(
+        "the scope has no transaction: it was released, or lost with the unit of work that had it"
+    )]
     Gone,
     /// The host's transaction has another isolation level than read committed.
     #[error(
@@ -97,18 +99,25 @@ impl PgScope {
             let mut held = held.lock_owned().await;
             // Out of its place meanwhile: if this task dies half-way, so does the transaction, and nobody commits half a unit of work.
             let mut tx = held.tx.take().ok_or(ScopeError::Gone)?;
-            if !held.is_read_committed {
-                if let Err(refused) = refuse_other_isolation(&mut tx).await {
-                    held.tx = Some(tx);
-                    return Err(refused);
+            let mut is_read_committed = held.is_read_committed;
+            let work = async {
+                if !is_read_committed {
+                    if let Err(refused) = refuse_other_isolation(&mut tx).await {
+                        return (Err(refused), true);
+                    }
+                    is_read_committed = true;
                 }
-                held.is_read_committed = true;
-            }
-            let (done, is_intact) = within_savepoint(&mut tx, &about, unit).await;
+                let (done, is_intact) = within_savepoint(&mut tx, &about, unit).await;
+                (done.map_err(Failure::Database), is_intact)
+            };
+            let (done, is_intact) = tokio::time::timeout(unit::LIMIT, work)
+                .await
+                .unwrap_or_else(|_| (Err(unit::silence().into()), false));
+            held.is_read_committed = is_read_committed;
             if is_intact {
                 held.tx = Some(tx);
             }
-            done.map_err(Failure::Database)
+            done
         })
         .await
         .map_err(|failure| match failure {

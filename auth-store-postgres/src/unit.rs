@@ -24,7 +24,7 @@ const TRIES_AGAIN: u32 = 8;
 
 /// For one try. The server ends a statement sooner; this is for a server that is not heard of any more, whose connection would be waited on for as long
 /// as the operating system does.
-const LIMIT: Duration = Duration::from_secs(15);
+pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 
 /// How the statements of a unit of work hang together.
 #[derive(Clone, Copy)]
@@ -53,9 +53,7 @@ where
         let mut tries = 0;
         loop {
             let done = tokio::time::timeout(LIMIT, once(&pool, bond, &about, unit));
-            let done = done
-                .await
-                .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())));
+            let done = done.await.unwrap_or_else(|_| Err(silence()));
             match done {
                 Err(error) if is_worth_another_try(&error) && tries < TRIES_AGAIN => {
                     tracing::debug!(%error, tries, "a unit of work is tried again");
@@ -67,6 +65,11 @@ where
         }
     })
     .await
+}
+
+/// The server did not answer within [`LIMIT`].
+pub(crate) fn silence() -> sqlx::Error {
+    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
 }
 
 /// Does a unit of work in one transaction that may take any time, and is not tried again.

@@ -5,7 +5,7 @@ use auth_core::{
     ports::{Rotated, SessionStore, UserStore},
 };
 use auth_store_postgres::{PgStore, SchemaError};
-use auth_tests::postgres::{self, PgBouncer};
+use auth_tests::postgres::{self, Cluster, Database, PgBouncer};
 
 use crate::{WHOLE, registration, rows_of, somebody};
 
@@ -23,7 +23,7 @@ async fn behind_session_pooling_the_store_works() {
         first.register(account, record).await.unwrap();
         assert_eq!(rows_of(&mut outside, user.id).await, WHOLE);
         let name = user.username.as_str();
-        let turn = |to| rotation(&format!("refresh {name}"), to, at(1));
+        let turn = |to| rotation(&format!("refresh {name}"), &format!("{to} {name}"), at(1));
         let (one, two) = tokio::join!(first.rotate(turn("one")), second.rotate(turn("two")));
         for turned in [one, two] {
             assert!(matches!(turned, Ok(Rotated::Issued(_))), "{turned:?}");
@@ -54,4 +54,31 @@ async fn a_pooler_that_mixes_up_prepared_statements_is_refused() {
             assert!(refused.to_string().contains("pool_mode to session"));
         }
     }
+}
+
+/// A start must go on waiting for it, and not blame the pooler.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_behind_its_pooler_may_come_up() {
+    let cluster = Cluster::start();
+    let url = cluster.url();
+    let settings = ["pool_mode = session", "server_login_retry = 60"];
+    let pooler = PgBouncer::before(&Database { url }, &settings);
+    drop(PgStore::connect(&pooler.database.url).await.unwrap());
+    cluster.stop();
+    // The pooler finds out at the first, and answers the others by itself.
+    for _ in 0..3 {
+        let refused = PgStore::connect(&pooler.database.url).await.unwrap_err();
+        assert!(
+            matches!(refused, SchemaError::Open(_)) && refused.is_unavailable(),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_is_enough_to_begin() {
+    let database = postgres::database().await;
+    let settings = ["pool_mode = session", "max_client_conn = 1"];
+    let pooler = PgBouncer::before(&database, &settings);
+    PgStore::connect(&pooler.database.url).await.unwrap();
 }

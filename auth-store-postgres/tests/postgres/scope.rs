@@ -7,7 +7,7 @@ use auth_core::{
     types::{AccountKey, AuditEvent, Client, Email, Password, Record, User, Username},
 };
 use auth_store_postgres::{
-    PgScope, PgStore, ScopeError,
+    PgScope, PgStore, ScopeError, classify,
     sqlx::{self, Executor, PgPool, Postgres, Transaction},
 };
 use auth_tests::postgres::{self, Database};
@@ -215,4 +215,20 @@ async fn auth_works_within_a_scope() {
 
     auth.authenticate(&access).await.unwrap();
     assert_eq!(workspaces(&pool).await, 1);
+}
+
+/// Its name is the one that Postgres gives such a constraint.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_in_a_table_of_the_host_is_not_taken_for_ours() {
+    let (_database, pool) = host().await;
+    pool.execute("create table users (email text unique)")
+        .await
+        .unwrap();
+    let insert = || pool.execute("insert into users (email) values ('ada@example.org')");
+    insert().await.unwrap();
+    let error = insert().await.unwrap_err();
+    let constraint = error.as_database_error().unwrap().constraint();
+    assert_eq!(constraint, Some("users_email_key"));
+    let what = classify(error);
+    assert!(matches!(what, StoreError::Backend(_)), "{what:?}");
 }
