@@ -17,7 +17,7 @@ use lettre::{
     },
 };
 use tokio::{
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
     time::{Instant, sleep, timeout, timeout_at},
 };
 
@@ -26,6 +26,8 @@ use super::plain::LineByLine;
 /// Servers end what is idle for longer, some of them without a word.
 const IDLE: Duration = Duration::from_secs(20);
 const MAX_IDLE: usize = 8;
+/// For one address of the server, of which it may have several, and some of them unreachable.
+const CONNECT: Duration = Duration::from_secs(8);
 /// For the answer that tells whether a connection that was idle is still there.
 const STILL_THERE: Duration = Duration::from_secs(5);
 
@@ -76,12 +78,9 @@ impl Step {
         }
     }
 
-    /// What is refused earlier says nothing about a mail.
+    /// What is refused earlier says nothing about a mail: not even MAIL FROM, which names no more than our own address.
     const fn concerns_the_mail(self) -> bool {
-        matches!(
-            self,
-            Self::Sender | Self::Recipient | Self::Data | Self::Message
-        )
+        matches!(self, Self::Recipient | Self::Data | Self::Message)
     }
 }
 
@@ -132,7 +131,7 @@ impl fmt::Display for Failure {
                 if let Some(code) = error.status() {
                     write!(f, "{code} ")?;
                 }
-                write!(f, "{}", innermost(error))
+                f.write_str(&without_links(&innermost(error).to_string()))
             }
         }
     }
@@ -149,6 +148,14 @@ fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'stat
     error
 }
 
+/// The first words of an answer, but for those that are long enough to be a link of the mail: servers quote what they refuse.
+fn without_links(answer: &str) -> String {
+    let words = answer
+        .split_whitespace()
+        .map(|word| if word.len() > 40 { "…" } else { word });
+    words.take(50).collect::<Vec<_>>().join(" ")
+}
+
 impl Server {
     /// Hands a message over.
     ///
@@ -160,7 +167,7 @@ impl Server {
         message: &[u8],
     ) -> Result<(), Failure> {
         let deadline = Instant::now() + self.patience;
-        let mut connection = match self.idle_connection().await {
+        let mut connection = match self.idle_connection(deadline).await {
             Some(connection) => connection,
             None => self.connect(deadline).await?,
         };
@@ -175,7 +182,7 @@ impl Server {
                 let address = (&*self.host, self.port);
                 let connecting = AsyncSmtpConnection::connect_tokio1(
                     address,
-                    None,
+                    Some(CONNECT),
                     &self.hello,
                     Some(tls.clone()),
                     None,
@@ -199,8 +206,7 @@ impl Server {
 
     async fn connect_plain(&self, deadline: Instant) -> Result<AsyncSmtpConnection, Failure> {
         let step = Step::Connect;
-        let connecting = TcpStream::connect((&*self.host, self.port));
-        let stream = timeout_at(deadline, connecting)
+        let stream = timeout_at(deadline, self.connect_tcp())
             .await
             .map_err(|_| Cause::Silence)
             .and_then(|connected| connected.map_err(Cause::Network))
@@ -210,16 +216,34 @@ impl Server {
         in_time(deadline, step, greeting).await
     }
 
+    async fn connect_tcp(&self) -> io::Result<TcpStream> {
+        let mut failure = io::ErrorKind::AddrNotAvailable.into();
+        for address in lookup_host((&*self.host, self.port)).await? {
+            match timeout(CONNECT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = error,
+                Err(_) => failure = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(failure)
+    }
+
     /// A connection that is still there, if any.
-    async fn idle_connection(&self) -> Option<AsyncSmtpConnection> {
+    async fn idle_connection(&self, deadline: Instant) -> Option<AsyncSmtpConnection> {
         loop {
             let Idle {
                 mut connection,
                 since,
             } = self.idle().pop()?;
-            let is_there = timeout(STILL_THERE, connection.command(Noop));
-            if since.elapsed() < IDLE && matches!(is_there.await, Ok(Ok(_))) {
-                return Some(connection);
+            if since.elapsed() >= IDLE {
+                continue;
+            }
+            let patience = deadline.min(Instant::now() + STILL_THERE);
+            match timeout_at(patience, connection.command(Noop)).await {
+                Ok(Ok(_)) => return Some(connection),
+                Ok(Err(_)) => {}
+                // Silence on one is silence on all: something between us has forgotten them.
+                Err(_) => self.idle().clear(),
             }
         }
     }

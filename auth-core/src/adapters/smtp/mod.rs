@@ -41,14 +41,14 @@ use crate::{
 ///
 /// 1. The server's certificate and its name are verified, with the web's roots or with those of [`root_certificates`](SmtpMailerBuilder::root_certificates).
 ///    Where encryption is asked for, nothing is ever sent without it.
-/// 2. What the server answers to a mail with 5xx is [permanent](MailerError::Permanent). Everything else is [temporary](MailerError::Temporary), a refused
-///    login too: that the password is wrong says nothing about the mail.
+/// 2. What the server answers to a recipient or to the message itself with 5xx is [permanent](MailerError::Permanent). Everything else is
+///    [temporary](MailerError::Temporary), a refused login or sender too: a wrong setting says nothing about the mail.
 /// 3. Each try of a mail has the same Message-ID, made from the mail's id and the sender's domain. When a server accepts a mail and its answer is
 ///    lost, the mail is sent again, and receivers can tell by that.
-/// 4. A mail and its answers have 25 seconds, whatever the server does.
+/// 4. A mail and its answers have 25 seconds, whatever the server does, of which each of its addresses has 8 to be reached.
 ///
 /// # Security
-/// It logs nothing, and its errors hold what the server said, never a password. But a host that switches lettre's feature `tracing` on has passwords and
+/// It logs nothing, and its errors hold what the server said, but for words that may be links, and never a password. But a host that switches lettre's feature `tracing` on has passwords and
 /// mails with their links in its log at the level `debug`.
 #[derive(Clone)]
 pub struct SmtpMailer {
