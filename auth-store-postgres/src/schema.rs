@@ -108,7 +108,7 @@ impl PgStore {
 
     async fn steps(&self, target: Target) -> Result<(), SchemaError> {
         // One transaction round the lock and all steps: all of them are made or none, and the lock goes with it whatever happens.
-        let found = unit::run_unhurried(&self.pool, target, |connection, target| {
+        let (found, reached) = unit::run_unhurried(&self.pool, target, |connection, target| {
             Box::pin(async move {
                 connection.execute(UNHURRIED).await?;
                 connection.execute(LOCK).await?;
@@ -119,11 +119,14 @@ impl PgStore {
                         Target::Down(to) => down(connection, found, to).await?,
                     }
                 }
-                Ok(found)
+                Ok((found, version(connection).await?))
             })
         })
         .await
         .map_err(SchemaError::Migrate)?;
+        if found != reached {
+            tracing::info!(from = found, to = reached, "the schema was migrated");
+        }
         refuse_newer(found)
     }
 }

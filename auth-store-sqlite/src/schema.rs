@@ -81,7 +81,7 @@ impl SqliteStore {
 
     async fn steps(&self, target: Target) -> Result<(), SchemaError> {
         // One transaction round all steps, or two programs that start together would make the same step at once.
-        let found = write::transaction(&self.writer, move |connection| {
+        let (found, reached) = write::transaction(&self.writer, move |connection| {
             Box::pin(async move {
                 let found = version(connection).await?;
                 if refuse_newer(found).is_ok() {
@@ -90,11 +90,14 @@ impl SqliteStore {
                         Target::Down(to) => down(connection, found, to).await?,
                     }
                 }
-                Ok(found)
+                Ok((found, version(connection).await?))
             })
         })
         .await
         .map_err(SchemaError::Migrate)?;
+        if found != reached {
+            tracing::info!(from = found, to = reached, "the schema was migrated");
+        }
         // Tables changed under the statements that the readers have prepared; SQLite prepares those again by itself.
         refuse_newer(found)
     }

@@ -15,6 +15,8 @@ pub struct Mailbox(Arc<Mutex<Vec<Mail>>>);
 /// A mail that arrived.
 #[derive(Clone)]
 pub struct Mail {
+    /// The same on each try.
+    pub id: String,
     /// The recipient.
     pub to: Email,
     /// The name of its template.
@@ -129,6 +131,7 @@ impl Mailer for Mailbox {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Mail {
+                id: mail.id.to_string(),
                 to: mail.to.clone(),
                 template: template_of(&mail.subject),
                 subject: mail.subject.clone(),

@@ -174,6 +174,16 @@ impl Home {
         files.iter().map(|file| read_mail(file)).collect()
     }
 
+    /// As [`mails`](Self::mails), and takes them away.
+    pub fn take_mails(&self) -> Vec<Mail> {
+        let mails = self.mails();
+        for mail in &mails {
+            let file = format!("auth-service-mail/{}.eml", mail.id);
+            fs::remove_file(self.path().join(file)).unwrap();
+        }
+        mails
+    }
+
     /// The mails to an address, the oldest first.
     pub fn mails_to(&self, address: &str) -> Vec<Mail> {
         let mut mails = self.mails();
@@ -211,6 +221,7 @@ fn read_mail(file: &Path) -> Mail {
     let to = mail.to().and_then(|to| to.first()?.address()).unwrap();
     let subject = mail.subject().unwrap().to_owned();
     Mail {
+        id: file.file_stem().unwrap().to_str().unwrap().to_owned(),
         to: Email::parse(to).unwrap(),
         template: template_of(&subject),
         html: mail.body_html(0).unwrap().into_owned(),

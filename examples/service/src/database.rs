@@ -3,14 +3,17 @@
 use std::{error::Error as StdError, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use auth_core::{Auth, AuthBuilder, SigningKeys, types::Secret};
-use auth_store_postgres::PgStore;
+use auth_store_postgres::{PgStore, SchemaError};
 use auth_store_sqlite::SqliteStore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// How long a start waits for a database that does not answer.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Between two tries.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Where the data lies.
 #[derive(Clone)]
@@ -69,6 +72,13 @@ impl FromStr for DatabaseUrl {
     }
 }
 
+/// Whether a server does not answer now, and may later.
+pub(crate) fn is_unavailable(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
+    error
+        .downcast_ref::<SchemaError>()
+        .is_some_and(SchemaError::is_unavailable)
+}
+
 /// An open store.
 #[derive(Clone)]
 pub(crate) enum Database {
@@ -77,37 +87,35 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    /// Opens it; a server that does not answer is waited for, up to [`PATIENCE`], with a line of progress through `tell`.
+    /// Opens it; a server that does not answer is waited for, up to the deadline, with a line of progress through `tell`.
     pub(crate) async fn open(
         url: &DatabaseUrl,
         connections: u32,
+        deadline: Instant,
         tell: impl Fn(&str),
     ) -> Result<Self, BoxError> {
         match url {
             DatabaseUrl::SqliteFile(path) => Ok(Self::Sqlite(SqliteStore::open(path).await?)),
             DatabaseUrl::SqliteMemory => Ok(Self::Sqlite(SqliteStore::in_memory().await?)),
-            DatabaseUrl::Postgres(address) => {
-                let deadline = Instant::now() + PATIENCE;
-                loop {
-                    match PgStore::connect_with(
-                        address.expose(),
-                        PgStore::pool_options().max_connections(connections),
-                    )
-                    .await
-                    {
-                        Ok(store) => return Ok(Self::Postgres(store)),
-                        Err(error) if error.is_unavailable() && Instant::now() < deadline => {
-                            let left = deadline.duration_since(Instant::now()).as_secs();
-                            tell(&format!(
-                                "waiting for the database ({url}), {left} s left: {}",
-                                crate::chain(&error)
-                            ));
-                            sleep(Duration::from_secs(2)).await;
-                        }
-                        Err(error) => return Err(error.into()),
+            DatabaseUrl::Postgres(address) => loop {
+                match PgStore::connect_with(
+                    address.expose(),
+                    PgStore::pool_options().max_connections(connections),
+                )
+                .await
+                {
+                    Ok(store) => return Ok(Self::Postgres(store)),
+                    Err(error) if error.is_unavailable() && Instant::now() < deadline => {
+                        let left = deadline.duration_since(Instant::now()).as_secs();
+                        tell(&format!(
+                            "waiting for the database ({url}), {left} s left: {}",
+                            crate::chain(&error)
+                        ));
+                        sleep_until(deadline.min(Instant::now() + TRY_AGAIN)).await;
                     }
+                    Err(error) => return Err(error.into()),
                 }
-            }
+            },
         }
     }
 

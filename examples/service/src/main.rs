@@ -26,7 +26,11 @@ use auth_tower::{AuthRouter, ClientIp};
 use axum::{body::Body, http::Request};
 use clap::{Parser, Subcommand};
 use settings::{Environment, Settings};
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tower::ServiceExt;
 use tracing_subscriber::fmt;
 
@@ -97,6 +101,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     let database = Database::open(
         &settings.database.url,
         settings.database.connections,
+        Instant::now() + database::PATIENCE,
         complain,
     )
     .await?;

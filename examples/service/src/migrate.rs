@@ -1,35 +1,47 @@
 //! `auth-service migrate`: the schema by hand.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, value_parser};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    database::{Database, DatabaseUrl},
+    chain, complain,
+    database::{self, Database, DatabaseUrl},
     say,
 };
+
+/// The newest version that this program knows; each database has as many steps as the other.
+const NEWEST: i64 = auth_migrations::POSTGRES[auth_migrations::POSTGRES.len() - 1].version;
+
+/// Between two looks at what another process may have done.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Subcommand)]
 pub(crate) enum Migrate {
     /// Take the schema to the newest version, or to an older one that it has not reached
     Up {
         /// The version to stop at
-        #[arg(long)]
+        #[arg(long, value_parser = value_parser!(i64).range(0..=NEWEST))]
         to: Option<i64>,
     },
     /// Take the schema back; the data of dropped tables is lost
     Down(Down),
     /// Tell which steps are done; status 1 when one is not
     Status,
-    /// Wait until the schema is the newest, as another process migrates it
-    Wait,
+    /// Wait until the schema is the newest, as another process migrates it; status 1 when nobody does
+    Wait {
+        /// In seconds; for the database to answer, too
+        #[arg(long, default_value_t = database::PATIENCE.as_secs())]
+        timeout: u64,
+    },
 }
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("target").required(true))]
 pub(crate) struct Down {
     /// The version to keep
-    #[arg(long, group = "target")]
+    #[arg(long, group = "target", value_parser = value_parser!(i64).range(0..=NEWEST))]
     to: Option<i64>,
     /// Keep nothing
     #[arg(long, group = "target")]
@@ -41,8 +53,12 @@ pub(crate) async fn run(
     what: &Migrate,
     url: &DatabaseUrl,
 ) -> Result<bool, Box<dyn StdError + Send + Sync>> {
-    let database = Database::open(url, 2, crate::complain).await?;
-    let newest = database.known_steps().last().map_or(0, |step| step.version);
+    let patience = match what {
+        Migrate::Wait { timeout } => Duration::from_secs(*timeout),
+        _ => database::PATIENCE,
+    };
+    let deadline = Instant::now() + patience;
+    let database = Database::open(url, 2, deadline, complain).await?;
     let done = match what {
         Migrate::Up { to: None } => {
             database.migrate().await?;
@@ -56,8 +72,16 @@ pub(crate) async fn run(
             database.migrate_down(down.to.unwrap_or(0)).await?;
             true
         }
-        Migrate::Status => database.schema_version().await? == newest,
-        Migrate::Wait => wait(&database, newest).await?,
+        Migrate::Status => database.schema_version().await? == NEWEST,
+        Migrate::Wait { timeout } => {
+            let version = wait(&database, deadline).await?;
+            if version < NEWEST {
+                complain(&format!(
+                    "auth-service: the schema is at version {version}, and nobody took it to {NEWEST} in {timeout} s"
+                ));
+            }
+            version == NEWEST
+        }
     };
     let version = database.schema_version().await?;
     for step in database.known_steps() {
@@ -72,13 +96,23 @@ pub(crate) async fn run(
     Ok(done)
 }
 
-async fn wait(database: &Database, newest: i64) -> Result<bool, Box<dyn StdError + Send + Sync>> {
-    let deadline = tokio::time::Instant::now() + crate::database::PATIENCE;
-    while database.schema_version().await? < newest {
-        if tokio::time::Instant::now() >= deadline {
-            return Ok(false);
+/// The version when it is the newest, or time is over.
+async fn wait(
+    database: &Database,
+    deadline: Instant,
+) -> Result<i64, Box<dyn StdError + Send + Sync>> {
+    loop {
+        let is_over = Instant::now() >= deadline;
+        match database.schema_version().await {
+            Ok(version) if version == NEWEST || is_over => return Ok(version),
+            // A newer program was faster: this one cannot serve.
+            Ok(version) if version > NEWEST => database.migrate().await?,
+            Ok(_) => {}
+            Err(error) if database::is_unavailable(&*error) && !is_over => {
+                complain(&format!("waiting for the database: {}", chain(&*error)));
+            }
+            Err(error) => return Err(error),
         }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)).await;
     }
-    Ok(true)
 }

@@ -1,7 +1,7 @@
 //! Secrets of a development service: drawn once, kept beside the database, readable by their owner only.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Write},
     path::Path,
 };
@@ -24,13 +24,8 @@ pub(crate) fn draw() -> String {
 
 /// The secrets of that file, which is made with mode 0600 when it does not exist.
 pub(crate) fn read_or_generate(path: &Path) -> io::Result<Generated> {
-    match create(path) {
-        Ok(mut file) => {
-            writeln!(file, "SECRET_KEY={}\nINTERNAL_API_KEY={}", draw(), draw())?;
-            file.sync_all()?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+    if !path.exists() {
+        generate(path)?;
     }
     let mut file = File::open(path)?;
     refuse_if_others_can_read(&file.metadata()?)?;
@@ -53,6 +48,20 @@ pub(crate) fn read_or_generate(path: &Path) -> io::Result<Generated> {
         ));
     }
     Ok(generated)
+}
+
+/// Makes the file with all that is in it, or leaves the one that another process was faster to make.
+fn generate(path: &Path) -> io::Result<()> {
+    let part = path.with_extension(format!("secrets-{}", std::process::id()));
+    let mut file = create(&part)?;
+    let made = writeln!(file, "SECRET_KEY={}\nINTERNAL_API_KEY={}", draw(), draw())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(&part, path));
+    fs::remove_file(&part)?;
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 fn create(path: &Path) -> io::Result<File> {

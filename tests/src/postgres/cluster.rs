@@ -155,6 +155,21 @@ fn pg_ctl(binaries: &Path, directory: &Path) -> Command {
     command
 }
 
+pub(super) fn dump_schema(url: &str) -> String {
+    let binaries = binaries().unwrap_or_else(|| panic!("{INSTRUCTIONS}"));
+    let dumped = Command::new(binaries.join("pg_dump"))
+        .args(["--schema-only", url])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&dumped.stderr);
+    assert!(dumped.status.success(), "{told}");
+    let text = String::from_utf8(dumped.stdout).unwrap();
+    // Newer versions put a word that they draw round the rest.
+    let lines = text.lines().filter(|line| !line.contains("restrict "));
+    lines.fold(String::new(), |all, line| all + line + "\n")
+}
+
 fn binaries() -> Option<PathBuf> {
     let packaged = fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -81,6 +81,11 @@ impl Database {
         PgStore::connect(&self.url).await.unwrap()
     }
 
+    /// The schemas of it, as statements that would make them again. Two that are the same have the same text.
+    pub fn dump_schema(&self) -> String {
+        cluster::dump_schema(&self.url)
+    }
+
     /// A look from outside.
     pub async fn raw(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
