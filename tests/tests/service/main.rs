@@ -2,12 +2,17 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // test code: what cannot go on has failed
 
 mod accounts;
+mod crash;
+mod data;
 mod google;
 mod hangup;
 mod life;
 mod load;
 mod mails;
+mod migrate;
+mod outage;
 mod page;
+mod replicas;
 mod shutdown;
 mod slow;
 mod start;

@@ -3,21 +3,14 @@
 use std::time::{Duration, Instant};
 
 use auth_store_sqlite::sqlx;
-use auth_tests::{
-    PASSWORD, email_of,
-    process::{Home, Service, Signal, eventually},
-};
+use auth_tests::process::{Home, Service, Signal, eventually};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinSet,
 };
 
-use crate::{
-    accounts::whole_accounts,
-    wire::{connect, registration, request, rest, send},
-};
+use crate::wire::{connect, registration, request, rest, send};
 
 /// What the service gives requests that are under way.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -142,57 +135,4 @@ async fn a_mail_that_could_not_leave_survives_a_restart() {
         (waiting == 0).then_some(waiting)
     });
     waiting.await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_leaves_no_half_account() {
-    const ALL: usize = 20;
-    for until in [0, 4, 9, 15] {
-        let home = Home::new();
-        let service = home.service().set("BCRYPT_COST", "8").start().await;
-        let mut registrations = JoinSet::new();
-        for n in 0..ALL {
-            let name = format!("user{n}");
-            let call = service
-                .http()
-                .post(format!("{}/auth/register", service.base()))
-                .json(&json!({"username": name, "email": email_of(&name), "password": PASSWORD}));
-            registrations.spawn(async move {
-                let answer = call.send().await.ok()?;
-                let status = answer.status().as_u16();
-                // Acknowledged is what arrived whole.
-                answer.bytes().await.ok()?;
-                assert_eq!(status, 201);
-                Some(name)
-            });
-        }
-        let mut acknowledged = Vec::new();
-        while acknowledged.len() < until {
-            acknowledged.extend(registrations.join_next().await.unwrap().unwrap());
-        }
-        service.kill().await;
-        while let Some(answer) = registrations.join_next().await {
-            acknowledged.extend(answer.unwrap());
-        }
-
-        let whole = whole_accounts(&home).await;
-        let service = home.service().quick().start().await;
-        for name in &acknowledged {
-            assert!(whole.contains(&email_of(name)), "{name} is lost");
-            let body = json!({"username": name, "password": PASSWORD});
-            service.post("/auth/login", body).await.ok(200);
-        }
-        // What is not there can be registered, and nothing else.
-        for n in 0..ALL {
-            let name = format!("user{n}");
-            let body = json!({"username": name, "email": email_of(&name), "password": PASSWORD});
-            let answer = service.post("/auth/register", body).await;
-            if whole.contains(&email_of(&name)) {
-                answer.refused(409, "user_exists");
-            } else {
-                answer.ok(201);
-            }
-        }
-        assert!(!service.log().contains("ERROR"), "{}", service.log());
-    }
 }
