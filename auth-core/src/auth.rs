@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     features::oauth::{OAuth, Provider},
     jwt::{Access, KeyError, KeyRing, SigningKeys},
-    mail::{Links, Post},
+    mail::{Duty, Links, Post},
     passwords::{Hashing, PasswordPool},
     ports::{Clock, Mailer, OAuthProvider, OsRandom, Random, Store, SystemClock},
     types::{
@@ -39,6 +39,7 @@ pub struct Auth {
 
 pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) duty: Duty,
     pub(crate) keys: KeyRing,
     pub(crate) mail_queued: Notify,
     pub(crate) oauth: OAuth,
@@ -305,6 +306,7 @@ impl AuthBuilder {
             store: self.store,
             shared: Arc::new(Shared {
                 clock: self.clock,
+                duty: Duty::default(),
                 keys: KeyRing::new(&self.keys, &self.issuer, &self.audience)?,
                 mail_queued: Notify::new(),
                 oauth: self.oauth,

@@ -20,7 +20,7 @@ pub use features::{
     Register, Registration, SignIn, SignedIn, Verified, VerifiedStatus,
 };
 pub use jwt::{Algorithm, KeyError, SigningKeys};
-pub use mail::{Links, LinksError};
+pub use mail::{Links, LinksError, MailQueue, MailWorkers, WorkerState};
 pub use passwords::{Hashing, HashingError};
 pub use time;
 pub use uuid;

@@ -9,12 +9,13 @@ use std::sync::{
 
 use async_trait::async_trait;
 use auth_core::{
-    Auth, BuildError, Hashing, Links, Register, SigningKeys,
+    Auth, BuildError, Hashing, Links, Register, SigningKeys, WorkerState,
     adapters::MemoryStore,
-    ports::{Clock, Mailer, MailerError, Outbox, OutgoingMail},
+    ports::{Clock, Mailer, MailerError, Outbox, OutgoingMail, Store},
     time::{Duration, OffsetDateTime},
     types::{Client, Email, Password, Username},
 };
+use tokio::sync::Semaphore;
 
 #[derive(Clone)]
 struct MovableClock(Arc<Mutex<OffsetDateTime>>);
@@ -158,4 +159,171 @@ fn lifetimes_that_no_clock_can_add_are_refused() {
             .build();
         assert!(matches!(built, Err(BuildError::Lifetime)), "{lifetime}");
     }
+}
+
+/// A mailer that holds what it is given until it is told to go on.
+#[derive(Clone)]
+struct Gate {
+    open: Arc<Semaphore>,
+    arrived: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    fn closed() -> Self {
+        Self {
+            open: Arc::new(Semaphore::new(0)),
+            arrived: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Mailer for Gate {
+    async fn send(&self, _: &OutgoingMail) -> Result<(), MailerError> {
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        self.open.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+async fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_true() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    let limit = std::time::Duration::from_mins(1);
+    let came = tokio::time::timeout(limit, waiting).await;
+    assert!(came.is_ok(), "in vain waited for {what}");
+}
+
+fn with_gate(store: impl Store, gate: &Gate) -> Auth {
+    Auth::builder(store, keys())
+        .mailer(gate.clone(), Links::to("https://app.example.org").unwrap())
+        .hashing(Hashing::bcrypt(4).unwrap())
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_mail_holds_up_no_other_and_a_stop_waits_for_what_is_in_hand() {
+    let (store, gate) = (MemoryStore::default(), Gate::closed());
+    let auth = with_gate(store.clone(), &gate);
+    assert_eq!(auth.mail_workers().state, WorkerState::NotAsked);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let workers = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.run_workers(async { drop(stopped.await) }).await }
+    });
+    for name in ["ada", "ben", "cyd"] {
+        register(&auth, name).await;
+    }
+    until("three mails at once", || {
+        gate.arrived.load(Ordering::SeqCst) == 3
+    })
+    .await;
+    assert_eq!(auth.mail_workers().state, WorkerState::Alive);
+    drop(stop);
+    register(&auth, "dot").await;
+    gate.open.add_permits(3);
+    workers.await.unwrap();
+    assert_eq!(
+        gate.arrived.load(Ordering::SeqCst),
+        3,
+        "none after the stop"
+    );
+    let report = auth.mail_workers();
+    assert_eq!((report.sent, report.failed), (3, 0));
+    assert_eq!(report.state, WorkerState::NotAsked);
+    let queue = auth.mail_queue().await.unwrap();
+    assert_eq!((queue.queued, queue.dead), (1, 0));
+    assert!(queue.oldest.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_were_dropped_are_missed_and_others_take_over() {
+    let (store, gate) = (MemoryStore::default(), Gate::closed());
+    let auth = with_gate(store.clone(), &gate);
+    let forever = |auth: Auth| async move { auth.run_workers(std::future::pending()).await };
+    let first = tokio::spawn(forever(auth.clone()));
+    until("a worker", || {
+        auth.mail_workers().state == WorkerState::Alive
+    })
+    .await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert_eq!(auth.mail_workers().state, WorkerState::Stopped);
+    let second = tokio::spawn(forever(auth.clone()));
+    until("another one", || {
+        auth.mail_workers().state == WorkerState::Alive
+    })
+    .await;
+    second.abort();
+}
+
+#[tokio::test]
+async fn a_mail_whose_link_opens_nothing_any_more_is_not_sent() {
+    let (store, mailer, clock) = (
+        MemoryStore::default(),
+        Fragile::default(),
+        MovableClock::start(),
+    );
+    let auth = with_mailer(&store, &mailer, &clock);
+    register(&auth, "ada").await;
+    let email = Email::parse("ada@example.org").unwrap();
+    auth.request_password_reset(email.clone(), &Client::default())
+        .await
+        .unwrap();
+    let user = auth.user_by_email(&email).await.unwrap();
+    // Nobody could redeem them now.
+    auth.set_disabled(user.id, true, &Client::default())
+        .await
+        .unwrap();
+    assert_eq!(auth.send_due_mails().await.unwrap(), 2);
+    assert_eq!(mailer.sent.load(Ordering::SeqCst), 0);
+    let report = auth.mail_workers();
+    assert_eq!((report.sent, report.withdrawn, report.given_up), (0, 2, 0));
+    let counts = store.mail_counts().await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (0, 0));
+}
+
+/// A clock that breaks once.
+#[derive(Clone)]
+struct FragileClock(Arc<AtomicUsize>);
+
+impl Clock for FragileClock {
+    fn now(&self) -> OffsetDateTime {
+        assert_ne!(self.0.fetch_add(1, Ordering::SeqCst), 1, "on purpose");
+        OffsetDateTime::UNIX_EPOCH + Duration::days(20_000)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_is_followed_by_another() {
+    let (mailer, looks) = (Fragile::default(), Arc::new(AtomicUsize::new(0)));
+    let auth = Auth::builder(MemoryStore::default(), keys())
+        .mailer(
+            mailer.clone(),
+            Links::to("https://app.example.org").unwrap(),
+        )
+        .clock(FragileClock(Arc::clone(&looks)))
+        .hashing(Hashing::bcrypt(4).unwrap())
+        .build()
+        .unwrap();
+    register(&auth, "ada").await;
+    looks.store(1, Ordering::SeqCst);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut workers = std::pin::pin!(auth.run_workers(async { drop(stopped.await) }));
+    let sent = async {
+        while mailer.sent.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = &mut workers => panic!("nobody works any more"),
+        () = sent => {}
+    }
+    assert_eq!(auth.mail_workers().state, WorkerState::Alive);
+    drop(stop);
+    workers.await;
 }

@@ -34,6 +34,7 @@ mod scope;
 mod sql;
 mod unit;
 mod url;
+mod watch;
 
 use std::{fmt, time::Duration};
 

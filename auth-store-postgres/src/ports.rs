@@ -5,9 +5,9 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, IdentityStore, Linked,
-        MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store,
-        StoreError, Swept, Unique, Unlinked, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, DeadMail, DeadMails, EmailChange, Ended,
+        IdentityStore, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
+        SessionStore, Store, StoreError, Swept, Unique, Unlinked, UserStore,
     },
     types::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, IdentityLink, MailId,
@@ -400,6 +400,35 @@ macro_rules! ports {
             async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
                 self.run(Bond::Reads, (), |c, ()| Box::pin(outbox::counts(c)))
                     .await
+            }
+
+            async fn dead_mails(&self, limit: u32) -> Result<Vec<DeadMail>, StoreError> {
+                self.run(Bond::Reads, limit, |c, limit| {
+                    Box::pin(outbox::dead(c, *limit))
+                })
+                .await
+            }
+
+            async fn retry_dead_mails(
+                &self,
+                which: DeadMails,
+                now: OffsetDateTime,
+            ) -> Result<u64, StoreError> {
+                self.run(Bond::Writes, (which, now), |c, (which, now)| {
+                    Box::pin(outbox::retry(c, *which, *now))
+                })
+                .await
+            }
+
+            async fn drop_dead_mails(&self, which: DeadMails) -> Result<u64, StoreError> {
+                self.run(Bond::Writes, which, |c, which| {
+                    Box::pin(outbox::drop_dead(c, *which))
+                })
+                .await
+            }
+
+            async fn watch_mails(&self, wake: &(dyn Fn() + Send + Sync)) -> Result<(), StoreError> {
+                self.watch(wake).await
             }
         }
 

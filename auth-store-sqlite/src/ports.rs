@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, IdentityStore, Linked,
-        MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store,
-        StoreError, Swept, Unique, Unlinked, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, DeadMail, DeadMails, EmailChange, Ended,
+        IdentityStore, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
+        SessionStore, Store, StoreError, Swept, Unique, Unlinked, UserStore,
     },
     types::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, IdentityLink, MailId,
@@ -341,6 +341,29 @@ impl Outbox for SqliteStore {
     async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
         let mut reader = self.reader().await?;
         outbox::counts(&mut reader).await.map_err(classify)
+    }
+
+    async fn dead_mails(&self, limit: u32) -> Result<Vec<DeadMail>, StoreError> {
+        let mut reader = self.reader().await?;
+        outbox::dead(&mut reader, limit).await.map_err(classify)
+    }
+
+    async fn retry_dead_mails(
+        &self,
+        which: DeadMails,
+        now: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
+        self.statement(move |c| Box::pin(async move { outbox::retry(c, which, now).await }))
+            .await
+    }
+
+    async fn drop_dead_mails(&self, which: DeadMails) -> Result<u64, StoreError> {
+        self.statement(move |c| Box::pin(async move { outbox::drop_dead(c, which).await }))
+            .await
+    }
+
+    async fn watch_mails(&self, _: &(dyn Fn() + Send + Sync)) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

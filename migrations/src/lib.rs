@@ -31,6 +31,12 @@ pub const POSTGRES: &[Migration] = &[
         up: include_str!("../postgres/0002_identities.up.sql"),
         down: include_str!("../postgres/0002_identities.down.sql"),
     },
+    Migration {
+        version: 3,
+        name: "dead_letters",
+        up: include_str!("../postgres/0003_dead_letters.up.sql"),
+        down: include_str!("../postgres/0003_dead_letters.down.sql"),
+    },
 ];
 
 /// The schema of `SQLite` 3.37 or newer, the oldest step first.
@@ -46,6 +52,12 @@ pub const SQLITE: &[Migration] = &[
         name: "identities",
         up: include_str!("../sqlite/0002_identities.up.sql"),
         down: include_str!("../sqlite/0002_identities.down.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "dead_letters",
+        up: include_str!("../sqlite/0003_dead_letters.up.sql"),
+        down: include_str!("../sqlite/0003_dead_letters.down.sql"),
     },
 ];
 

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use auth_core::{
     adapters::MemoryStore,
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, EmailChange, Ended, IdentityStore, Linked,
-        MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation, SessionStore, Store,
-        StoreError, Swept, Unlinked, UserStore,
+        AuditLog, Authenticated, Begun, ClaimedMail, DeadMail, DeadMails, EmailChange, Ended,
+        IdentityStore, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
+        SessionStore, Store, StoreError, Swept, Unlinked, UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
@@ -289,6 +289,26 @@ impl Outbox for TestStore {
 
     async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
         pass_on!(self.mail_counts())
+    }
+
+    async fn dead_mails(&self, limit: u32) -> Result<Vec<DeadMail>, StoreError> {
+        pass_on!(self.dead_mails(limit))
+    }
+
+    async fn retry_dead_mails(
+        &self,
+        which: DeadMails,
+        now: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
+        pass_on!(self.retry_dead_mails(which, now))
+    }
+
+    async fn drop_dead_mails(&self, which: DeadMails) -> Result<u64, StoreError> {
+        pass_on!(self.drop_dead_mails(which))
+    }
+
+    async fn watch_mails(&self, wake: &(dyn Fn() + Send + Sync)) -> Result<(), StoreError> {
+        self.inner.watch_mails(wake).await
     }
 }
 

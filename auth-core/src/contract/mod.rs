@@ -92,6 +92,10 @@ macro_rules! store_contract {
             a_sent_mail_is_deleted
             a_failed_mail_is_due_again_at_its_time
             a_dead_letter_is_counted_and_never_claimed
+            the_oldest_queued_mail_is_told
+            dead_letters_are_listed_oldest_first
+            a_dead_letter_is_queued_anew
+            a_dead_letter_is_dropped
             parallel_claims_never_overlap);
         $crate::store_contract!(@suite $make, sessions:
             an_opened_session_is_live_everywhere

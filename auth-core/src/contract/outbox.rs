@@ -10,7 +10,7 @@ use super::{
     fixtures::{TICK, at, mail, race, registered},
 };
 use crate::{
-    ports::{ClaimedMail, MailCounts, Store},
+    ports::{ClaimedMail, DeadMail, DeadMails, MailCounts, Store},
     types::{
         Email, Letter, MailId, PaidPeriod, PendingToken, Purpose, QueuedMail, Record, User, UserId,
     },
@@ -42,7 +42,7 @@ async fn claim(store: &dyn Store, now: i64, lease: i64) -> Vec<ClaimedMail> {
 }
 
 async fn counts(store: &dyn Store) -> (u64, u64) {
-    let MailCounts { queued, dead } = store.mail_counts().await.unwrap();
+    let MailCounts { queued, dead, .. } = store.mail_counts().await.unwrap();
     (queued, dead)
 }
 
@@ -327,6 +327,104 @@ pub async fn a_dead_letter_is_counted_and_never_claimed(stores: Stores) {
     assert_eq!(claimed.len(), 1);
     assert!(!store.mail_sent(id, at(61)).await.unwrap());
     assert_eq!(counts(&*stores.second).await, (1, 1));
+}
+
+/// The age of the queue is that of the oldest mail that still waits, or is being sent.
+pub async fn the_oldest_queued_mail_is_told(stores: Stores) {
+    let ada = registered(&*stores.first, "ada").await;
+    let oldest = async || stores.second.mail_counts().await.unwrap().oldest;
+    assert_eq!(oldest().await, None);
+    let mails: Vec<QueuedMail> = [30, 10, 20].map(|second| mail(&ada, at(second))).into();
+    let ids = [1, 2].map(|index: usize| mails[index].id);
+    queue(&*stores.first, mails).await;
+    assert_eq!(oldest().await, Some(at(10)));
+    let claimed = stores.first.claim_mails(at(40), at(100), 2).await.unwrap();
+    assert_eq!(oldest().await, Some(at(10)), "held, and not sent yet");
+    assert_eq!(claimed.len(), 2);
+    let first = stores.first.mail_sent(ids[0], at(100)).await;
+    assert!(first.unwrap());
+    assert_eq!(oldest().await, Some(at(20)));
+    let second = stores.first.mail_failed(ids[1], at(100), None, "550").await;
+    assert!(second.unwrap());
+    assert_eq!(oldest().await, Some(at(30)));
+}
+
+/// With everything that an operator decides by.
+pub async fn dead_letters_are_listed_oldest_first(stores: Stores) {
+    let (ada, ids) = three_dead(&stores).await;
+    let dead = stores.second.dead_mails(10).await.unwrap();
+    let expected: Vec<DeadMail> = [0, 1, 2]
+        .map(|index: u32| DeadMail {
+            id: ids[index as usize],
+            to: ada.email.as_str().to_owned(),
+            template: "password_changed".to_owned(),
+            attempts: 1,
+            reason: format!("550 no. {index} 'quoted' \u{1f980}"),
+            created_at: at(i64::from(index)),
+        })
+        .into();
+    assert_eq!(dead, expected);
+    assert_eq!(stores.second.dead_mails(2).await.unwrap(), expected[..2]);
+    assert!(stores.second.dead_mails(0).await.unwrap().is_empty());
+}
+
+/// One, or all; what waits is left as it is.
+pub async fn a_dead_letter_is_queued_anew(stores: Stores) {
+    let (ada, ids) = three_dead(&stores).await;
+    let store = &*stores.first;
+    let waiting = mail(&ada, at(5));
+    queue(store, vec![waiting.clone()]).await;
+    let retry = async |which, now| store.retry_dead_mails(which, at(now)).await.unwrap();
+    assert_eq!(retry(DeadMails::One(waiting.id), 900).await, 0);
+    assert_eq!(retry(DeadMails::One(mail(&ada, at(0)).id), 900).await, 0);
+    assert_eq!(retry(DeadMails::One(ids[1]), 1000).await, 1);
+    assert_eq!(
+        retry(DeadMails::One(ids[1]), 1000).await,
+        0,
+        "it is not dead now"
+    );
+    assert_eq!(counts(&*stores.second).await, (2, 2));
+    let claimed = claim(&*stores.second, 1000, 1060).await;
+    let held: Vec<_> = claimed
+        .iter()
+        .map(|claim| (claim.mail.id, claim.attempts, claim.mail.created_at))
+        .collect();
+    assert_eq!(held, [(waiting.id, 0, at(5)), (ids[1], 0, at(1000))]);
+
+    assert_eq!(retry(DeadMails::All, 2000).await, 2);
+    assert_eq!(counts(&*stores.second).await, (4, 0));
+    assert!(store.dead_mails(10).await.unwrap().is_empty());
+}
+
+/// One, or all; what waits is left as it is.
+pub async fn a_dead_letter_is_dropped(stores: Stores) {
+    let (ada, ids) = three_dead(&stores).await;
+    let store = &*stores.first;
+    let waiting = mail(&ada, at(5));
+    queue(store, vec![waiting.clone()]).await;
+    let drop_dead = async |which| store.drop_dead_mails(which).await.unwrap();
+    assert_eq!(drop_dead(DeadMails::One(waiting.id)).await, 0);
+    assert_eq!(drop_dead(DeadMails::One(ids[0])).await, 1);
+    assert_eq!(counts(&*stores.second).await, (1, 2));
+    assert_eq!(drop_dead(DeadMails::All).await, 2);
+    assert_eq!(drop_dead(DeadMails::All).await, 0);
+    assert_eq!(counts(&*stores.second).await, (1, 0));
+}
+
+/// Three dead letters of one user, one second apart.
+async fn three_dead(stores: &Stores) -> (User, [MailId; 3]) {
+    let ada = registered(&*stores.first, "ada").await;
+    let store = &*stores.first;
+    let mails = [0, 1, 2].map(|second| mail(&ada, at(second)));
+    let ids = mails.clone().map(|mail| mail.id);
+    queue(store, mails.into()).await;
+    claim(store, 10, 61).await;
+    for (index, id) in ids.into_iter().enumerate() {
+        let reason = format!("550 no. {index} 'quoted' \u{1f980}");
+        let failed = store.mail_failed(id, at(61), None, &reason).await;
+        assert!(failed.unwrap());
+    }
+    (ada, ids)
 }
 
 /// Twenty mails and eight workers: each mail goes to one of them.

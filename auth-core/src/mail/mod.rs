@@ -1,10 +1,13 @@
 //! From a row of the outbox to a mail that left.
 
+mod duty;
 mod links;
 mod worker;
 
 use std::sync::Arc;
 
+pub(crate) use duty::Duty;
+pub use duty::{MailQueue, MailWorkers, WorkerState};
 pub use links::{Links, LinksError};
 
 use auth_templates::{Amount, Mail, Moment, Money, Templates};

@@ -44,6 +44,10 @@ macro_rules! delegate {
                 mail: $crate::types::MailId, lease: $crate::time::OffsetDateTime, retry_at: Option<$crate::time::OffsetDateTime>, reason: &str
             ) -> bool;
             mail_counts() -> $crate::ports::MailCounts;
+            dead_mails(limit: u32) -> Vec<$crate::ports::DeadMail>;
+            retry_dead_mails(which: $crate::ports::DeadMails, now: $crate::time::OffsetDateTime) -> u64;
+            drop_dead_mails(which: $crate::ports::DeadMails) -> u64;
+            watch_mails(wake: &(dyn Fn() + Send + Sync)) -> ();
         );
     };
     (@SessionStore $store:ty, $field:ident) => {

@@ -21,7 +21,7 @@ pub use mailer::{Mailer, MailerError, OutgoingMail};
 pub use oauth::{
     AuthorizationRequest, CodeRedemption, OAuthProvider, ProvenIdentity, ProviderError,
 };
-pub use outbox::{ClaimedMail, MailCounts, Outbox};
+pub use outbox::{ClaimedMail, DeadMail, DeadMails, MailCounts, Outbox};
 pub use random::{OsRandom, Random};
 pub use session_store::{Authenticated, Ended, Rotated, Rotation, SessionStore};
 pub use store::{Store, StoreError, Swept, Unique};

@@ -1,5 +1,5 @@
 use auth_core::{
-    ports::{ClaimedMail, MailCounts},
+    ports::{ClaimedMail, DeadMail, DeadMails, MailCounts},
     types::{Email, Letter, MailId, QueuedMail, UserId},
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -70,14 +70,85 @@ pub(crate) async fn fail(
 }
 
 pub(crate) async fn counts(connection: &mut PgConnection) -> sqlx::Result<MailCounts> {
-    let (queued, dead): (i64, i64) =
-        sqlx::query_as("select count(due_at), count(*) - count(due_at) from auth.outbox")
-            .fetch_one(connection)
-            .await?;
+    // Over indexes: the rows themselves hold whole letters.
+    let (queued, dead, oldest): (i64, i64, Option<OffsetDateTime>) = sqlx::query_as(
+        "select (select count(*) from auth.outbox where due_at is not null),
+                (select count(*) from auth.outbox where due_at is null),
+                (select min(created_at) from auth.outbox where due_at is not null)",
+    )
+    .fetch_one(connection)
+    .await?;
     Ok(MailCounts {
         queued: queued.unsigned_abs(),
         dead: dead.unsigned_abs(),
+        oldest,
     })
+}
+
+/// The dead letters, the oldest first.
+pub(crate) async fn dead(connection: &mut PgConnection, limit: u32) -> sqlx::Result<Vec<DeadMail>> {
+    let rows = sqlx::query(
+        "select id, recipient, coalesce(letter ->> 'template', '') as template, attempts, coalesce(last_error, '') as reason, created_at
+         from auth.outbox where due_at is null order by created_at, id limit $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(DeadMail {
+                id: MailId::from_uuid(row.try_get("id")?),
+                to: row.try_get("recipient")?,
+                template: row.try_get("template")?,
+                attempts: attempts(row)?,
+                reason: row.try_get("reason")?,
+                created_at: row.try_get("created_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Queues dead letters anew; the trigger on `created_at` tells the workers.
+pub(crate) async fn retry(
+    connection: &mut PgConnection,
+    which: DeadMails,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "update auth.outbox set due_at = $1, created_at = $1, attempts = 0, last_error = null
+         where due_at is null and ($2 is null or id = $2)",
+    )
+    .bind(now)
+    .bind(one(which))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Deletes dead letters.
+pub(crate) async fn drop_dead(
+    connection: &mut PgConnection,
+    which: DeadMails,
+) -> sqlx::Result<u64> {
+    let done =
+        sqlx::query("delete from auth.outbox where due_at is null and ($1 is null or id = $1)")
+            .bind(one(which))
+            .execute(connection)
+            .await?;
+    Ok(done.rows_affected())
+}
+
+/// `None`: all of them.
+const fn one(which: DeadMails) -> Option<Uuid> {
+    match which {
+        DeadMails::All => None,
+        DeadMails::One(id) => Some(id.as_uuid()),
+    }
+}
+
+fn attempts(row: &PgRow) -> sqlx::Result<u32> {
+    let attempts: i32 = row.try_get("attempts")?;
+    u32::try_from(attempts).map_err(|error| unreadable("attempts", error))
 }
 
 /// A mail that this version cannot read is left to a newer one, which may claim it after the lease: it must not hold up the others.
@@ -94,7 +165,6 @@ fn readable(row: &PgRow) -> Option<ClaimedMail> {
 
 fn claimed(row: &PgRow) -> sqlx::Result<ClaimedMail> {
     let user: Option<Uuid> = row.try_get("user_id")?;
-    let attempts: i32 = row.try_get("attempts")?;
     Ok(ClaimedMail {
         mail: QueuedMail {
             id: MailId::from_uuid(row.try_get("id")?),
@@ -104,7 +174,7 @@ fn claimed(row: &PgRow) -> sqlx::Result<ClaimedMail> {
             letter: text(row, "letter", |raw| serde_json::from_str::<Letter>(raw))?,
             created_at: row.try_get("created_at")?,
         },
-        attempts: u32::try_from(attempts).map_err(|error| unreadable("attempts", error))?,
+        attempts: attempts(row)?,
         lease: row.try_get("lease")?,
     })
 }

@@ -10,6 +10,7 @@ mod races;
 mod schema;
 mod scope;
 mod trouble;
+mod watch;
 
 use std::time::Duration;
 

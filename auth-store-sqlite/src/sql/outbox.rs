@@ -1,5 +1,5 @@
 use auth_core::{
-    ports::{ClaimedMail, MailCounts},
+    ports::{ClaimedMail, DeadMail, DeadMails, MailCounts},
     types::{Email, Letter, MailId, QueuedMail, UserId},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -90,16 +90,84 @@ pub(crate) async fn fail(
 }
 
 pub(crate) async fn counts(connection: &mut SqliteConnection) -> sqlx::Result<MailCounts> {
-    // Two counts over indexes: the rows themselves hold whole letters.
-    let (queued, all): (u64, u64) = sqlx::query_as(
-        "select (select count(*) from auth_outbox where due_at is not null), (select count(*) from auth_outbox)",
+    // Over indexes: the rows themselves hold whole letters.
+    let row = sqlx::query(
+        "select (select count(*) from auth_outbox where due_at is not null) as queued,
+                (select count(*) from auth_outbox where due_at is null) as dead,
+                (select min(created_at) from auth_outbox where due_at is not null) as oldest",
     )
     .fetch_one(connection)
     .await?;
+    let oldest: Option<i64> = row.try_get("oldest")?;
     Ok(MailCounts {
-        queued,
-        dead: all - queued,
+        queued: row.try_get("queued")?,
+        dead: row.try_get("dead")?,
+        oldest: oldest.map(|_| moment(&row, "oldest")).transpose()?,
     })
+}
+
+/// The dead letters, the oldest first.
+pub(crate) async fn dead(
+    connection: &mut SqliteConnection,
+    limit: u32,
+) -> sqlx::Result<Vec<DeadMail>> {
+    let rows = sqlx::query(
+        "select id, recipient, coalesce(letter ->> 'template', '') as template, attempts, coalesce(last_error, '') as reason, created_at
+         from auth_outbox where due_at is null order by created_at, id limit ?1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(DeadMail {
+                id: MailId::from_uuid(row.try_get("id")?),
+                to: row.try_get("recipient")?,
+                template: row.try_get("template")?,
+                attempts: row.try_get("attempts")?,
+                reason: row.try_get("reason")?,
+                created_at: moment(row, "created_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Queues dead letters anew.
+pub(crate) async fn retry(
+    connection: &mut SqliteConnection,
+    which: DeadMails,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "update auth_outbox set due_at = ?1, created_at = ?1, attempts = 0, last_error = null
+         where due_at is null and (?2 is null or id = ?2)",
+    )
+    .bind(micros(now))
+    .bind(one(which))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Deletes dead letters.
+pub(crate) async fn drop_dead(
+    connection: &mut SqliteConnection,
+    which: DeadMails,
+) -> sqlx::Result<u64> {
+    let done =
+        sqlx::query("delete from auth_outbox where due_at is null and (?1 is null or id = ?1)")
+            .bind(one(which))
+            .execute(connection)
+            .await?;
+    Ok(done.rows_affected())
+}
+
+/// `None`: all of them.
+const fn one(which: DeadMails) -> Option<Uuid> {
+    match which {
+        DeadMails::All => None,
+        DeadMails::One(id) => Some(id.as_uuid()),
+    }
 }
 
 /// A mail that this version cannot read is left to a newer one, which may claim it after the lease: it must not hold up the others.

@@ -1,3 +1,4 @@
+use auth_core::{Error, MailQueue, WorkerState, time::Duration};
 use serde::Serialize;
 
 use crate::{
@@ -13,13 +14,43 @@ struct Health {
 #[derive(Serialize)]
 struct Readiness {
     status: &'static str,
-    dependencies: [Dependency; 1],
+    dependencies: Vec<Dependency>,
 }
 
 #[derive(Serialize)]
 struct Dependency {
     name: &'static str,
     status: &'static str,
+    #[serde(flatten)]
+    queue: Option<Queue>,
+}
+
+#[derive(Serialize)]
+struct Queue {
+    queued: u64,
+    dead: u64,
+    oldest_seconds: Option<i64>,
+}
+
+impl Dependency {
+    const fn new(name: &'static str, status: &'static str) -> Self {
+        Self {
+            name,
+            status,
+            queue: None,
+        }
+    }
+
+    fn of(queue: MailQueue) -> Self {
+        Self {
+            queue: Some(Queue {
+                queued: queue.queued,
+                dead: queue.dead,
+                oldest_seconds: queue.oldest.map(Duration::whole_seconds),
+            }),
+            ..Self::new("mail_queue", "ok")
+        }
+    }
 }
 
 /// The process serves; nothing else is asked.
@@ -27,20 +58,49 @@ pub(crate) async fn health(_: Ctx) -> Result<Reply, Problem> {
     Reply::ok(&Health { status: "ok" })
 }
 
-/// What we need serves, too.
+/// What we need serves, too. Mails that wait make nobody unready: with the mail server away, every replica would leave its service at once.
 pub(crate) async fn ready(ctx: Ctx) -> Result<Reply, Problem> {
-    let readiness = |status, store| Readiness {
-        status,
-        dependencies: [Dependency {
-            name: "store",
-            status: store,
-        }],
-    };
-    match ctx.auth.ready().await {
-        Ok(()) => Reply::ok(&readiness("ready", "ok")),
+    let mut dependencies = Vec::new();
+    let mut is_ready = true;
+    match store(&ctx).await {
+        Ok(queue) => {
+            dependencies.push(Dependency::new("store", "ok"));
+            dependencies.extend(queue.map(Dependency::of));
+        }
         Err(error) => {
             log_failure(&error, ctx.client.request_id.as_deref());
-            Reply::unavailable(&readiness("unavailable", "unavailable"))
+            dependencies.push(Dependency::new("store", "unavailable"));
+            is_ready = false;
         }
+    }
+    let worker = match ctx.auth.mail_workers().state {
+        WorkerState::NotAsked => None,
+        WorkerState::Alive => Some("ok"),
+        WorkerState::Stuck => Some("stuck"),
+        _ => Some("stopped"),
+    };
+    if let Some(status) = worker {
+        dependencies.push(Dependency::new("worker", status));
+        is_ready &= status == "ok";
+    }
+    if is_ready {
+        Reply::ok(&Readiness {
+            status: "ready",
+            dependencies,
+        })
+    } else {
+        Reply::unavailable(&Readiness {
+            status: "unavailable",
+            dependencies,
+        })
+    }
+}
+
+async fn store(ctx: &Ctx) -> Result<Option<MailQueue>, Error> {
+    ctx.auth.ready().await?;
+    if ctx.auth.has_mailer() {
+        Ok(Some(ctx.auth.mail_queue().await?))
+    } else {
+        Ok(None)
     }
 }

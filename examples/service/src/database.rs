@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use auth_core::{Auth, AuthBuilder, SigningKeys, types::Secret};
+use auth_core::{Auth, AuthBuilder, SigningKeys, ports::Outbox, types::Secret};
 use auth_store_postgres::{PgStore, SchemaError};
 use auth_store_sqlite::SqliteStore;
 use tokio::time::{Instant, sleep_until};
@@ -123,6 +123,13 @@ impl Database {
         match self {
             Self::Postgres(store) => Auth::builder(store.clone(), keys),
             Self::Sqlite(store) => Auth::builder(store.clone(), keys),
+        }
+    }
+
+    pub(crate) fn outbox(&self) -> &dyn Outbox {
+        match self {
+            Self::Postgres(store) => store,
+            Self::Sqlite(store) => store,
         }
     }
 

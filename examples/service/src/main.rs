@@ -1,6 +1,7 @@
 //! The reference service: every auth-tower endpoint in one binary, on SQLite or Postgres.
 
 mod database;
+mod mail;
 mod mail_folder;
 mod mailing;
 mod migrate;
@@ -34,7 +35,7 @@ use tokio::{
 use tower::ServiceExt;
 use tracing_subscriber::fmt;
 
-use crate::{database::Database, mailing::Mailing, migrate::Migrate, pages::Pages};
+use crate::{database::Database, mail::Mail, mailing::Mailing, migrate::Migrate, pages::Pages};
 
 /// How long a stop waits for the mails in hand.
 const LAST_MAIL: Duration = Duration::from_secs(10);
@@ -53,6 +54,9 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT (the default)
     Serve,
+    /// See to the mails that were given up
+    #[command(subcommand)]
+    Mail(Mail),
     /// Change the schema of the database, or tell its state
     #[command(subcommand)]
     Migrate(Migrate),
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
             runtime.block_on(async {
                 match command {
                     Command::Serve => serve(settings).await.map(|()| true),
+                    Command::Mail(what) => mail::run(&what, &settings.database.url).await,
                     Command::Migrate(what) => migrate::run(&what, &settings.database.url).await,
                 }
             })

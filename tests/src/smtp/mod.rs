@@ -120,14 +120,24 @@ impl SmtpServer {
         self.child = Some(child);
     }
 
-    /// Every mail that it accepted, in that order.
-    pub fn received(&self) -> Vec<Received> {
+    fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = fs::read_dir(self.folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|end| end == "json"))
             .collect();
         files.sort();
+        files
+    }
+
+    /// How many mails it accepted.
+    pub fn received_count(&self) -> usize {
+        self.files().len()
+    }
+
+    /// Every mail that it accepted, in that order.
+    pub fn received(&self) -> Vec<Received> {
+        let files = self.files();
         let read = |file: &PathBuf| serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
         files.iter().map(|file| Received(read(file))).collect()
     }

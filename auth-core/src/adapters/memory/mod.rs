@@ -115,7 +115,7 @@ struct MailRow {
 
 enum MailState {
     Claimed { lease: OffsetDateTime },
-    Dead,
+    Dead { reason: String },
     Waiting { due_at: OffsetDateTime },
 }
 

@@ -3,8 +3,8 @@ use time::OffsetDateTime;
 
 use super::{Data, MailRow, MailState, MemoryStore};
 use crate::{
-    ports::{ClaimedMail, MailCounts, Outbox, StoreError},
-    types::MailId,
+    ports::{ClaimedMail, DeadMail, DeadMails, MailCounts, Outbox, StoreError},
+    types::{Letter, MailId},
 };
 
 #[async_trait]
@@ -50,8 +50,7 @@ impl Outbox for MemoryStore {
         mail: MailId,
         lease: OffsetDateTime,
         retry_at: Option<OffsetDateTime>,
-        // A store with a screen would keep it for its operator; nobody can look in here.
-        _reason: &str,
+        reason: &str,
     ) -> Result<bool, StoreError> {
         let data = &mut *self.lock();
         let Some(row) = data.claimed(mail, lease) else {
@@ -60,7 +59,9 @@ impl Outbox for MemoryStore {
         row.attempts = row.attempts.saturating_add(1);
         row.state = match retry_at {
             Some(due_at) => MailState::Waiting { due_at },
-            None => MailState::Dead,
+            None => MailState::Dead {
+                reason: reason.to_owned(),
+            },
         };
         Ok(true)
     }
@@ -70,11 +71,50 @@ impl Outbox for MemoryStore {
         let mut counts = MailCounts::default();
         for row in data.mails.values() {
             match row.state {
-                MailState::Dead => counts.dead += 1,
-                MailState::Claimed { .. } | MailState::Waiting { .. } => counts.queued += 1,
+                MailState::Dead { .. } => counts.dead += 1,
+                MailState::Claimed { .. } | MailState::Waiting { .. } => {
+                    counts.queued += 1;
+                    let oldest = counts.oldest.get_or_insert(row.mail.created_at);
+                    *oldest = row.mail.created_at.min(*oldest);
+                }
             }
         }
         Ok(counts)
+    }
+
+    async fn dead_mails(&self, limit: u32) -> Result<Vec<DeadMail>, StoreError> {
+        let data = &*self.lock();
+        let mut dead: Vec<DeadMail> = data.mails.values().filter_map(MailRow::dead).collect();
+        dead.sort_by_key(|mail| (mail.created_at, mail.id));
+        dead.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(dead)
+    }
+
+    async fn retry_dead_mails(
+        &self,
+        which: DeadMails,
+        now: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
+        let data = &mut *self.lock();
+        let mut count = 0;
+        for row in data.mails.values_mut().filter(|row| row.is_dead(which)) {
+            row.mail.created_at = now;
+            row.attempts = 0;
+            row.state = MailState::Waiting { due_at: now };
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn drop_dead_mails(&self, which: DeadMails) -> Result<u64, StoreError> {
+        let data = &mut *self.lock();
+        let before = data.mails.len();
+        data.mails.retain(|_, row| !row.is_dead(which));
+        Ok(u64::try_from(before - data.mails.len()).unwrap_or(u64::MAX))
+    }
+
+    async fn watch_mails(&self, _: &(dyn Fn() + Send + Sync)) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 
@@ -87,11 +127,39 @@ impl Data {
     }
 }
 
+/// As a store in a database finds it in the JSON.
+fn template(letter: &Letter) -> String {
+    let json = serde_json::to_value(letter).unwrap_or_default();
+    json["template"].as_str().unwrap_or_default().to_owned()
+}
+
 impl MailRow {
+    fn dead(&self) -> Option<DeadMail> {
+        let MailState::Dead { reason } = &self.state else {
+            return None;
+        };
+        Some(DeadMail {
+            id: self.mail.id,
+            to: self.mail.to.as_str().to_owned(),
+            template: template(&self.mail.letter),
+            attempts: self.attempts,
+            reason: reason.clone(),
+            created_at: self.mail.created_at,
+        })
+    }
+
+    fn is_dead(&self, which: DeadMails) -> bool {
+        let is_meant = match which {
+            DeadMails::All => true,
+            DeadMails::One(id) => self.mail.id == id,
+        };
+        is_meant && matches!(self.state, MailState::Dead { .. })
+    }
+
     fn is_due(&self, now: OffsetDateTime) -> bool {
         match self.state {
             MailState::Claimed { lease } => lease <= now,
-            MailState::Dead => false,
+            MailState::Dead { .. } => false,
             MailState::Waiting { due_at } => due_at <= now,
         }
     }

@@ -1,0 +1,1 @@
+drop index auth_outbox_dead;
