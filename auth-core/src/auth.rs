@@ -390,14 +390,15 @@ impl Auth {
         Ok(self.store.ping().await?)
     }
 
-    /// Now, to the microsecond: what stores keep.
-    pub(crate) fn now(&self) -> OffsetDateTime {
+    /// UTC now by its own clock, to the microsecond: what stores keep.
+    pub fn now(&self) -> OffsetDateTime {
         let now = self.shared.clock.now();
         now.replace_nanosecond(now.nanosecond() / 1000 * 1000)
             .unwrap_or(now)
     }
 
-    pub(crate) fn random(&self) -> &dyn Random {
+    /// Where its random bits come from.
+    pub fn random(&self) -> &dyn Random {
         &*self.shared.random
     }
 

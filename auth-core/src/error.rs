@@ -4,7 +4,7 @@ use time::Duration;
 
 use crate::{
     ports::{StoreError, Unique},
-    types::Invalid,
+    types::{Credits, Invalid},
 };
 
 /// What a caller can act on.
@@ -23,6 +23,15 @@ pub enum Error {
     /// Another account has the address.
     #[error("the e-mail address belongs to another account")]
     EmailTaken,
+    /// The idempotency key or the reference was used for something else.
+    #[error("the idempotency key or the reference was used for something else")]
+    IdempotencyConflict,
+    /// The balance is less than what should be used.
+    #[error("the balance does not suffice")]
+    InsufficientCredits {
+        /// What there is.
+        balance: Credits,
+    },
     /// Another account has the identity, or the account has another identity of the provider.
     #[error("the identity belongs elsewhere")]
     IdentityInUse,
@@ -132,6 +141,8 @@ impl Error {
             Self::CurrentPasswordInvalid => "current_password_invalid",
             Self::EmailNotVerified | Self::ProviderEmailNotVerified => "email_not_verified",
             Self::EmailTaken => "email_taken",
+            Self::IdempotencyConflict => "idempotency_conflict",
+            Self::InsufficientCredits { .. } => "insufficient_credits",
             Self::IdentityInUse => "identity_in_use",
             Self::Internal(_) => "internal",
             Self::Invalid(_) => "validation_failed",

@@ -1,16 +1,21 @@
 //! The store in memory passes the suites of every store.
 
-use std::sync::Arc;
-
-use auth_core::{adapters::MemoryStore, contract::Stores};
+use auth_core::{
+    adapters::MemoryStore,
+    contract::{CreditStores, Stores},
+};
 
 #[allow(clippy::unused_async)] // the suites take an async function: most stores have to connect
 async fn stores() -> Stores {
     let store = MemoryStore::default();
-    Stores {
-        first: Arc::new(store.clone()),
-        second: Arc::new(store),
-    }
+    Stores::of(store.clone(), store)
+}
+
+#[allow(clippy::unused_async)]
+async fn credit_stores() -> CreditStores {
+    let store = MemoryStore::default();
+    CreditStores::of(store.clone(), store)
 }
 
 auth_core::store_contract!(stores);
+auth_core::credit_contract!(credit_stores);

@@ -14,6 +14,13 @@ const UNIQUE: [(&str, Unique); 4] = [
     ("users_username_key", Unique::Username),
 ];
 
+/// What refuses an entry of the ledger that met another transaction: one with its key or its reference, or the deletion of the account.
+const MET_ANOTHER: [&str; 3] = [
+    "credit_accounts_owner_fkey",
+    "credit_entries_key",
+    "credit_entries_reference",
+];
+
 /// What an error of the database means to the core: a conflict, an outage or a bug. For a host that does work of its own inside a store
 /// (see [`PgScope`](crate::PgScope)), and wants its outages answered as ours are.
 pub fn classify(error: sqlx::Error) -> StoreError {
@@ -21,7 +28,7 @@ pub fn classify(error: sqlx::Error) -> StoreError {
         sqlx::Error::Database(database) => {
             if let Some(unique) = taken(database.as_ref()) {
                 StoreError::Taken(unique)
-            } else if is_outage(&code(database.as_ref())) {
+            } else if is_outage(&code(database.as_ref())) || met_another(database.as_ref()) {
                 StoreError::Unavailable(error.into())
             } else {
                 StoreError::Backend(error.into())
@@ -47,6 +54,12 @@ fn taken(error: &dyn DatabaseError) -> Option<Unique> {
         .iter()
         .find(|(name, _)| *name == constraint)
         .map(|(_, unique)| *unique)
+}
+
+fn met_another(error: &dyn DatabaseError) -> bool {
+    error
+        .constraint()
+        .is_some_and(|constraint| MET_ANOTHER.contains(&constraint))
 }
 
 fn code(error: &dyn DatabaseError) -> String {
@@ -111,9 +124,9 @@ pub(crate) fn is_worth_another_try(error: &sqlx::Error) -> bool {
     const FAILED_TRANSACTION: &str = "25P02";
     const SERIALIZATION: &str = "40001";
 
-    error
-        .as_database_error()
-        .is_some_and(|error| [DEADLOCK, FAILED_TRANSACTION, SERIALIZATION].contains(&&*code(error)))
+    error.as_database_error().is_some_and(|error| {
+        [DEADLOCK, FAILED_TRANSACTION, SERIALIZATION].contains(&&*code(error)) || met_another(error)
+    })
 }
 
 /// The server answered and goes on: a lone statement that failed so has left nothing behind on its connection.
@@ -134,7 +147,7 @@ pub(crate) fn ends_a_statement_only(error: &dyn DatabaseError) -> bool {
 mod tests {
     use auth_tests::postgres;
 
-    use super::{UNIQUE, is_outage};
+    use super::{MET_ANOTHER, UNIQUE, is_outage};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_name_here_is_a_unique_constraint_of_the_schema() {
@@ -148,6 +161,28 @@ mod tests {
         .unwrap();
         let named: Vec<_> = UNIQUE.iter().map(|(name, _)| *name).collect();
         assert_eq!(found, named, "left: the schema, right: the names here");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_entries_of_the_ledger_meet_is_in_the_schema() {
+        let mut outside = postgres::database().await.raw().await;
+        let found: Vec<String> = sqlx::query_scalar(
+            "select conname::text from pg_constraint where conrelid = 'auth.credit_accounts'::regclass and contype = 'f'
+             union all
+             select indexrelid::regclass::text from pg_index
+             where indrelid = 'auth.credit_entries'::regclass and indisunique and not indisprimary order by 1",
+        )
+        .fetch_all(&mut outside)
+        .await
+        .unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|name| name.trim_start_matches("auth."))
+            .collect();
+        assert_eq!(
+            found, MET_ANOTHER,
+            "left: the schema, right: the names here"
+        );
     }
 
     #[test]

@@ -5,14 +5,15 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, DeadMail, DeadMails, EmailChange, Ended,
-        IdentityStore, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
+        AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore, DeadMail,
+        DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore, LedgerAccount,
+        LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
         SessionStore, Store, StoreError, Swept, Unique, Unlinked, UserStore,
     },
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, IdentityLink, MailId,
-        NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose, Record,
-        Session, SessionId, Throttle, User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, Entry, IdentityLink,
+        MailId, NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose,
+        Record, Session, SessionId, Throttle, User, UserId,
     },
 };
 use time::{Duration, OffsetDateTime};
@@ -20,7 +21,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     PgScope, PgStore,
     classify::classify,
-    sql::{self, audit, identities, outbox, sessions, tokens, users},
+    sql::{self, audit, credits, identities, outbox, sessions, tokens, users},
     unit::{self, Bond, Unit},
 };
 
@@ -441,6 +442,52 @@ macro_rules! ports {
             ) -> Result<Vec<AuditEntry>, StoreError> {
                 self.run(Bond::Reads, (user, limit), |c, (user, limit)| {
                     Box::pin(audit::entries(c, *user, *limit))
+                })
+                .await
+            }
+        }
+
+        #[async_trait]
+        impl CreditStore for $store {
+            async fn book(&self, entry: Entry) -> Result<Booking, StoreError> {
+                self.run(Bond::Writes, entry, |c, entry| {
+                    Box::pin(credits::book(c, entry))
+                })
+                .await
+            }
+
+            async fn balance(&self, user: UserId) -> Result<Option<Balance>, StoreError> {
+                self.run(Bond::Reads, user, |c, user| {
+                    Box::pin(credits::balance(c, *user))
+                })
+                .await
+            }
+
+            async fn history(&self, history: History) -> Result<Option<HistoryPage>, StoreError> {
+                self.run(Bond::Reads, history, |c, history| {
+                    Box::pin(credits::history(c, history))
+                })
+                .await
+            }
+
+            async fn ledger_accounts(
+                &self,
+                after: Option<UserId>,
+                limit: u32,
+            ) -> Result<Vec<LedgerAccount>, StoreError> {
+                self.run(Bond::Reads, (after, limit), |c, (after, limit)| {
+                    Box::pin(credits::accounts(c, *after, *limit))
+                })
+                .await
+            }
+
+            async fn ledger_lines(
+                &self,
+                after: Option<(UserId, i64)>,
+                limit: u32,
+            ) -> Result<Vec<LedgerLine>, StoreError> {
+                self.run(Bond::Reads, (after, limit), |c, (after, limit)| {
+                    Box::pin(credits::lines(c, *after, *limit))
                 })
                 .await
             }

@@ -3,14 +3,15 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, DeadMail, DeadMails, EmailChange, Ended,
-        IdentityStore, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
+        AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore, DeadMail,
+        DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore, LedgerAccount,
+        LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
         SessionStore, Store, StoreError, Swept, Unique, Unlinked, UserStore,
     },
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, IdentityLink, MailId,
-        NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose, Record,
-        Session, SessionId, Throttle, User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, Entry, IdentityLink,
+        MailId, NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose,
+        Record, Session, SessionId, Throttle, User, UserId,
     },
 };
 use sqlx::{Sqlite, SqliteConnection, pool::PoolConnection};
@@ -19,7 +20,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     SqliteStore,
     classify::classify,
-    sql::{self, audit, identities, outbox, sessions, tokens, users},
+    sql::{self, audit, credits, identities, outbox, sessions, tokens, users},
     write::{self, Work},
 };
 
@@ -395,5 +396,47 @@ impl Store for SqliteStore {
             Box::pin(async move { sql::sweep(c, now, unverified_before).await })
         })
         .await
+    }
+}
+
+#[async_trait]
+impl CreditStore for SqliteStore {
+    async fn book(&self, entry: Entry) -> Result<Booking, StoreError> {
+        self.transaction(move |c| Box::pin(async move { credits::book(c, &entry).await }))
+            .await
+    }
+
+    async fn balance(&self, user: UserId) -> Result<Option<Balance>, StoreError> {
+        let mut reader = self.reader().await?;
+        credits::balance(&mut reader, user).await.map_err(classify)
+    }
+
+    async fn history(&self, history: History) -> Result<Option<HistoryPage>, StoreError> {
+        let mut reader = self.reader().await?;
+        credits::history(&mut reader, &history)
+            .await
+            .map_err(classify)
+    }
+
+    async fn ledger_accounts(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<LedgerAccount>, StoreError> {
+        let mut reader = self.reader().await?;
+        credits::accounts(&mut reader, after, limit)
+            .await
+            .map_err(classify)
+    }
+
+    async fn ledger_lines(
+        &self,
+        after: Option<(UserId, i64)>,
+        limit: u32,
+    ) -> Result<Vec<LedgerLine>, StoreError> {
+        let mut reader = self.reader().await?;
+        credits::lines(&mut reader, after, limit)
+            .await
+            .map_err(classify)
     }
 }

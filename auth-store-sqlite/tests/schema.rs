@@ -1,5 +1,5 @@
 //! The schema goes up, down and up again, and what shares its file gets along.
-#![allow(clippy::unwrap_used)] // test code: what cannot go on has failed
+#![allow(clippy::panic, clippy::unwrap_used)] // test code: what cannot go on has failed
 
 use std::path::Path;
 
@@ -266,4 +266,54 @@ async fn a_closed_store_is_unavailable() {
         store.ping().await.unwrap_err(),
         StoreError::Unavailable(_)
     ));
+}
+
+/// Whatever program writes: only a description goes, and only away.
+#[tokio::test]
+async fn the_ledger_takes_nothing_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.migrate().await.unwrap();
+    let mut connection = raw(&path).await;
+    let entry = "insert into auth_credit_entries
+             (user_id, number, id, kind, change, new_balance, description, caller, idempotency_key, created_at)
+         values (zeroblob(16), 1, zeroblob(16), 'credit_added', 100, 100, 'a name', 'tests', 'k', 0)";
+    let account = "insert into auth_credit_accounts (user_id, owner, balance, entries, updated_at) values (zeroblob(16), null, 100, 1, 0)";
+    for insert in [account, entry] {
+        sqlx::query(insert).execute(&mut connection).await.unwrap();
+    }
+    for change in [
+        "update auth_credit_entries set change = 1",
+        "update auth_credit_entries set new_balance = 1000",
+        "update auth_credit_entries set number = 2",
+        "update auth_credit_entries set idempotency_key = null",
+        "update auth_credit_entries set description = 'another'",
+        "update auth_credit_entries set description = null, caller = 'another'",
+        "delete from auth_credit_entries",
+        "delete from auth_credit_accounts",
+        "insert or replace into auth_credit_entries (user_id, number, id, kind, change, new_balance, caller, created_at)
+             values (zeroblob(16), 1, zeroblob(16), 'credit_added', 1, 1, 'tests', 0)",
+        "insert or replace into auth_credit_entries (user_id, number, id, kind, change, new_balance, caller, idempotency_key, created_at)
+             values (x'01010101010101010101010101010101', 1, zeroblob(16), 'credit_added', 1, 1, 'tests', 'k', 0)",
+    ] {
+        let error = sqlx::query(change).execute(&mut connection).await;
+        let error = error.expect_err(change);
+        assert!(error.to_string().contains("append-only"), "{change}: {error}");
+    }
+    for change in [
+        "update auth_credit_accounts set balance = -1",
+        "insert into auth_credit_entries (user_id, number, id, kind, change, new_balance, caller, created_at)
+             values (zeroblob(16), 2, zeroblob(16), 'credit_used', -200, -100, 'tests', 0)",
+        "insert into auth_credit_entries (user_id, number, id, kind, change, new_balance, caller, created_at)
+             values (zeroblob(16), 2, zeroblob(16), 'credit_added', 0, 100, 'tests', 0)",
+    ] {
+        let error = sqlx::query(change).execute(&mut connection).await;
+        let error = error.expect_err(change);
+        assert!(error.to_string().contains("CHECK"), "{change}: {error}");
+    }
+    sqlx::query("update auth_credit_entries set description = null")
+        .execute(&mut connection)
+        .await
+        .unwrap();
 }

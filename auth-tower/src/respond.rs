@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt::Write};
 
-use auth_core::{Error, InvalidField, time::Duration};
+use auth_core::{Error, InvalidField, time::Duration, types::Credits};
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
@@ -20,6 +20,7 @@ use crate::{
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const PROBLEM_JSON: HeaderValue =
     HeaderValue::from_static("application/problem+json; charset=utf-8");
+const IDEMPOTENT_REPLAY: HeaderName = HeaderName::from_static("idempotent-replay");
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
 /// An answer that is no problem.
@@ -39,6 +40,13 @@ impl Reply {
     /// 200
     pub(crate) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
         Self::json(StatusCode::OK, body)
+    }
+
+    /// It was given before, and nothing was done now.
+    pub(crate) fn replayed(mut self) -> Self {
+        self.headers
+            .push((IDEMPOTENT_REPLAY, HeaderValue::from_static("true")));
+        self
     }
 
     /// 201
@@ -226,6 +234,13 @@ impl Problem {
         }
     }
 
+    fn balance(&self) -> Option<Credits> {
+        match self {
+            Self::Core(Error::InsufficientCredits { balance }) => Some(*balance),
+            _ => None,
+        }
+    }
+
     /// Logs what an operator must see: once, here, with everything that led to it.
     fn log(&self, status: StatusCode, request_id: &RequestId) {
         match self {
@@ -268,6 +283,7 @@ pub(crate) fn log_failure(error: &Error, request_id: Option<&str>) {
     }
 }
 
+#[allow(clippy::too_many_lines)] // one table
 fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::AccountExists => (
@@ -288,6 +304,14 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
         Error::IdentityInUse => (
             StatusCode::CONFLICT,
             "Another account is linked to it, or this account is linked to another one of the provider.",
+        ),
+        Error::IdempotencyConflict => (
+            StatusCode::CONFLICT,
+            "The idempotency key or the reference was used for something else.",
+        ),
+        Error::InsufficientCredits { .. } => (
+            StatusCode::PAYMENT_REQUIRED,
+            "The balance does not suffice; nothing was used.",
         ),
         Error::Invalid(_) => (
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -376,6 +400,8 @@ struct Document<'a> {
     detail: &'static str,
     code: &'static str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<Credits>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError<'a>>,
 }
@@ -444,6 +470,7 @@ fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
         detail,
         code,
         request_id: request_id.as_str(),
+        balance: problem.balance(),
         errors: problem.errors(),
     };
     let mut headers = Vec::new();

@@ -37,6 +37,12 @@ pub const POSTGRES: &[Migration] = &[
         up: include_str!("../postgres/0003_dead_letters.up.sql"),
         down: include_str!("../postgres/0003_dead_letters.down.sql"),
     },
+    Migration {
+        version: 4,
+        name: "credits",
+        up: include_str!("../postgres/0004_credits.up.sql"),
+        down: include_str!("../postgres/0004_credits.down.sql"),
+    },
 ];
 
 /// The schema of `SQLite` 3.37 or newer, the oldest step first.
@@ -58,6 +64,12 @@ pub const SQLITE: &[Migration] = &[
         name: "dead_letters",
         up: include_str!("../sqlite/0003_dead_letters.up.sql"),
         down: include_str!("../sqlite/0003_dead_letters.down.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "credits",
+        up: include_str!("../sqlite/0004_credits.up.sql"),
+        down: include_str!("../sqlite/0004_credits.down.sql"),
     },
 ];
 

@@ -1,5 +1,6 @@
 use std::{ops::Deref, sync::Arc};
 
+use auth_billing::Billing;
 use auth_core::{
     Auth, AuthBuilder, Hashing, Links, SigningKeys,
     ports::{AuditLog, Outbox, SessionStore, UserStore},
@@ -27,6 +28,8 @@ pub const OTHER_API_KEY: &str = "other-api-key-of-the-tests-0123456789";
 pub struct App {
     /// The core.
     pub auth: Auth,
+    /// Credits, in the same store.
+    pub billing: Billing,
     /// What the core takes for the time.
     pub clock: MovableClock,
     /// Where its mails arrive.
@@ -121,9 +124,11 @@ impl App {
                 Links::to("https://app.example.org").unwrap(),
             );
         let auth = settings(auth).build().unwrap();
+        let billing = Billing::new(&auth, store.clone());
         Self {
-            client: Client::of(router(&auth).into_service()),
+            client: Client::of(router(&auth, &billing).into_service()),
             auth,
+            billing,
             clock,
             mailbox,
             store,
@@ -133,7 +138,7 @@ impl App {
 
     /// The endpoints, for a host that mounts them in its own way.
     pub fn router(&self) -> AuthRouter {
-        router(&self.auth)
+        router(&self.auth, &self.billing)
     }
 
     /// The keys that open internal routes.
@@ -255,8 +260,9 @@ impl App {
     }
 }
 
-fn router(auth: &Auth) -> AuthRouter {
+fn router(auth: &Auth, billing: &Billing) -> AuthRouter {
     AuthRouter::new(auth)
+        .billing(billing.clone())
         .client_ip(ClientIp::peer())
         .internal_keys(App::internal_keys())
 }

@@ -316,6 +316,9 @@ impl Answer {
         if matches!(self.code(), "user_exists" | "validation_failed") {
             expected.insert("errors");
         }
+        if self.code() == "insufficient_credits" {
+            expected.insert("balance");
+        }
         assert_eq!(members, expected, "{self:?}");
         assert_eq!(document["status"], self.status, "{self:?}");
         assert_eq!(document["request_id"], self.header("x-request-id"));

@@ -8,15 +8,16 @@ use async_trait::async_trait;
 use auth_core::{
     adapters::MemoryStore,
     ports::{
-        AuditLog, Authenticated, Begun, ClaimedMail, DeadMail, DeadMails, EmailChange, Ended,
-        IdentityStore, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
+        AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore, DeadMail,
+        DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore, LedgerAccount,
+        LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
         SessionStore, Store, StoreError, Swept, Unlinked, UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, IdentityLink, MailId,
-        NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose, Record,
-        Session, SessionId, Throttle, User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, Entry, IdentityLink,
+        MailId, NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose,
+        Record, Session, SessionId, Throttle, User, UserId,
     },
 };
 use auth_store_postgres::{PgStore, sqlx};
@@ -42,6 +43,11 @@ pub enum StoreKind {
     /// `auth_store_sqlite::SqliteStore`, in a file.
     Sqlite,
 }
+
+/// Accounts and credits in one place.
+pub(crate) trait Whole: Store + CreditStore {}
+
+impl<S: Store + CreditStore> Whole for S {}
 
 /// Where the data of an app is, for as long as the app is.
 #[derive(Debug)]
@@ -72,7 +78,7 @@ impl Data {
     }
 
     /// A handle as another process would have it.
-    pub(crate) async fn handle(&self) -> Arc<dyn Store> {
+    pub(crate) async fn handle(&self) -> Arc<dyn Whole> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
             Self::Postgres {
@@ -132,7 +138,7 @@ async fn all_rows(database: &Database) -> Vec<u8> {
 /// A store of any kind that fails or waits when a test wants it to. Clones are one store.
 #[derive(Clone)]
 pub struct TestStore {
-    inner: Arc<dyn Store>,
+    inner: Arc<dyn Whole>,
     trouble: Arc<Mutex<Trouble>>,
 }
 
@@ -188,7 +194,7 @@ impl Hold {
 }
 
 impl TestStore {
-    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Whole>) -> Self {
         Self {
             inner,
             trouble: Arc::default(),
@@ -496,5 +502,36 @@ impl UserStore for TestStore {
         record: Record,
     ) -> Result<Redeemed, StoreError> {
         pass_on!(self.redeem(digest, user, change, now, record))
+    }
+}
+
+#[async_trait]
+impl CreditStore for TestStore {
+    async fn book(&self, entry: Entry) -> Result<Booking, StoreError> {
+        pass_on!(self.book(entry))
+    }
+
+    async fn balance(&self, user: UserId) -> Result<Option<Balance>, StoreError> {
+        pass_on!(self.balance(user))
+    }
+
+    async fn history(&self, history: History) -> Result<Option<HistoryPage>, StoreError> {
+        pass_on!(self.history(history))
+    }
+
+    async fn ledger_accounts(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<LedgerAccount>, StoreError> {
+        pass_on!(self.ledger_accounts(after, limit))
+    }
+
+    async fn ledger_lines(
+        &self,
+        after: Option<(UserId, i64)>,
+        limit: u32,
+    ) -> Result<Vec<LedgerLine>, StoreError> {
+        pass_on!(self.ledger_lines(after, limit))
     }
 }

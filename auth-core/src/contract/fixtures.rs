@@ -305,16 +305,25 @@ where
     F: Fn(usize, Arc<dyn Store>) -> Fut,
     Fut: Future<Output = T> + Send + 'static,
 {
+    race_on([&stores.first, &stores.second], call).await
+}
+
+/// As [`race`], on handles of any kind.
+pub async fn race_on<S, T, F, Fut>(stores: [&Arc<S>; 2], call: F) -> Vec<T>
+where
+    S: ?Sized,
+    T: Send + 'static,
+    F: Fn(usize, Arc<S>) -> Fut,
+    Fut: Future<Output = T> + Send + 'static,
+{
     const CALLS: usize = 8;
     let start = Arc::new(Barrier::new(CALLS));
     let calls: Vec<_> = (0..CALLS)
         .map(|number| {
-            let store = if number % 2 == 0 {
-                &stores.first
-            } else {
-                &stores.second
-            };
-            let (start, call) = (Arc::clone(&start), call(number, Arc::clone(store)));
+            let (start, call) = (
+                Arc::clone(&start),
+                call(number, Arc::clone(stores[number % 2])),
+            );
             tokio::spawn(async move {
                 start.wait().await;
                 call.await

@@ -27,6 +27,7 @@
 )] // test code: an assertion is what it is for
 
 pub mod audit;
+pub mod credits;
 pub mod fixtures;
 pub mod identities;
 pub mod outbox;
@@ -37,6 +38,7 @@ pub mod users;
 
 use std::{fmt, sync::Arc};
 
+pub use self::credits::CreditStores;
 use crate::ports::Store;
 
 /// Two handles on one fresh, empty set of data: two pools on one database, or clones of a store in memory.
@@ -48,10 +50,46 @@ pub struct Stores {
     pub second: Arc<dyn Store>,
 }
 
+impl Stores {
+    /// Over both handles.
+    pub fn of(first: impl Store, second: impl Store) -> Self {
+        Self {
+            first: Arc::new(first),
+            second: Arc::new(second),
+        }
+    }
+}
+
 impl fmt::Debug for Stores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stores").finish_non_exhaustive()
     }
+}
+
+/// As [`store_contract!`](crate::store_contract), for a [`CreditStore`](crate::ports::CreditStore); the argument returns
+/// [`CreditStores`](crate::contract::CreditStores).
+#[macro_export]
+macro_rules! credit_contract {
+    ($make:expr) => {
+        $crate::store_contract!(@suite $make, credits:
+            an_account_without_entries_has_nothing
+            every_field_of_a_booked_entry_survives
+            what_is_not_there_is_not_used
+            a_balance_does_not_overflow
+            a_repeated_key_is_replayed
+            a_repeated_reference_is_replayed
+            other_content_under_a_key_or_a_reference_is_a_conflict
+            keys_belong_to_callers_and_references_to_users_and_kinds
+            without_an_account_there_are_no_credits
+            a_deleted_account_leaves_its_ledger
+            a_history_is_paged_from_the_newest
+            the_ledger_is_read_in_order
+            uses_at_once_never_overdraw
+            first_entries_at_once_are_all_booked
+            of_duplicates_at_once_one_is_booked
+            of_one_key_for_two_users_at_once_one_is_booked
+            a_deletion_races_entries);
+    };
 }
 
 /// Makes a `#[tokio::test]` of each behaviour; the argument is an async function or closure without parameters that returns
@@ -210,6 +248,7 @@ mod tests {
             .unwrap();
         for suite in [
             include_str!("audit.rs"),
+            include_str!("credits.rs"),
             include_str!("identities.rs"),
             include_str!("outbox.rs"),
             include_str!("sessions.rs"),
@@ -218,7 +257,10 @@ mod tests {
             include_str!("users.rs"),
         ] {
             for rest in suite.split("\npub async fn ").skip(1) {
-                let (name, _) = rest.split_once('(').unwrap();
+                let (name, arguments) = rest.split_once('(').unwrap();
+                if !arguments.starts_with("stores: ") {
+                    continue;
+                }
                 assert!(
                     list.split_whitespace()
                         .any(|word| word.trim_end_matches(");") == name),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod clock;
+mod credit_store;
 mod delegate;
 mod identity_store;
 mod mailer;
@@ -16,6 +17,9 @@ mod user_store;
 pub use async_trait::async_trait;
 pub use audit::AuditLog;
 pub use clock::{Clock, SystemClock};
+pub use credit_store::{
+    Balance, Booking, CreditStore, History, HistoryPage, LedgerAccount, LedgerLine,
+};
 pub use identity_store::{IdentityStore, Linked, Unlinked};
 pub use mailer::{Mailer, MailerError, OutgoingMail};
 pub use oauth::{

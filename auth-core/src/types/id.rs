@@ -79,3 +79,7 @@ id!(
     /// Names an entry of the audit log.
     AuditId
 );
+id!(
+    /// Names an entry of the credit ledger.
+    EntryId
+);

@@ -2,10 +2,12 @@
 
 mod account;
 mod client;
+mod credits;
 mod digest;
 mod email;
 mod id;
 mod identity;
+mod ledger;
 mod mailed_token;
 mod password;
 mod record;
@@ -16,10 +18,14 @@ mod username;
 
 pub use account::{Account, AccountKey, CredentialsVersion, NewAccount, SignInMethod, User};
 pub use client::Client;
+pub use credits::{Amount, Credits};
 pub use digest::Digest;
 pub use email::Email;
-pub use id::{AuditId, MailId, SessionId, UserId};
+pub use id::{AuditId, EntryId, MailId, SessionId, UserId};
 pub use identity::{Adoption, IdentityKey, IdentityLink, NewIdentity, ProviderName};
+pub use ledger::{
+    BookedEntry, Caller, Description, Direction, Entry, EntryKind, IdempotencyKey, ReferenceId,
+};
 pub use mailed_token::{Change, NewMailedToken, Purpose, Throttle};
 pub use password::{Password, PasswordAttempt, PasswordHash};
 pub use record::{AuditEntry, AuditEvent, Letter, PaidPeriod, PendingToken, QueuedMail, Record};

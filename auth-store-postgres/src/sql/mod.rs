@@ -2,12 +2,13 @@
 //!
 //! # Locks
 //! At "read committed" a statement sees what was committed when it began, and the newest version of the rows that it locks or writes.
-//! 1. Rows are locked in this order: user, session, tokens, mails. A statement that locks in a `with` query reads from it where it goes on, so that the
+//! 1. Rows are locked in this order: user, credit account, session, tokens, mails. A statement that locks in a `with` query reads from it where it goes on, so that the
 //!    lock comes first.
 //! 2. What must see all rows that another transaction wrote under a lock (throttles, "every session") begins a statement of its own after it has the lock.
 //! 3. Conditions on one row are part of the write to it: whoever waited for the row has its condition checked again.
 
 pub(crate) mod audit;
+pub(crate) mod credits;
 pub(crate) mod identities;
 pub(crate) mod outbox;
 pub(crate) mod record;

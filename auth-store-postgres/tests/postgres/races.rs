@@ -5,18 +5,21 @@
 use std::future::Future;
 
 use auth_core::{
-    contract::fixtures::{
-        GRACE, NO_THROTTLE, account, at, email, email_change, events, found, hash, is_live, issued,
-        logged_in, mail, queued, record, registered, rotation, session, token, user,
+    contract::{
+        credits::{add, assert_sound, spend},
+        fixtures::{
+            GRACE, NO_THROTTLE, account, at, email, email_change, events, found, hash, is_live,
+            issued, logged_in, mail, queued, record, registered, rotation, session, token, user,
+        },
     },
     ports::{
-        Begun, Ended, Outbox, PasswordChange, Redeemed, Rotated, SessionStore, StoreError,
-        UserStore,
+        Begun, Booking, CreditStore, Ended, Outbox, PasswordChange, Redeemed, Rotated,
+        SessionStore, StoreError, UserStore,
     },
     time::Duration,
     types::{
-        AccountKey, AuditEvent, Change, CredentialsVersion, Digest, NewMailedToken, Purpose,
-        Record, Session, Throttle, User,
+        AccountKey, AuditEvent, Change, CredentialsVersion, Credits, Digest, Entry, IdempotencyKey,
+        NewMailedToken, Purpose, Record, ReferenceId, Session, Throttle, User,
     },
 };
 use auth_store_postgres::{
@@ -598,5 +601,134 @@ async fn rows_are_locked_in_one_order() {
         assert!(free.is_ok(), "{number}: {free:?}");
         other.rollback().await.unwrap();
         waiting.await.unwrap().unwrap();
+    }
+}
+
+fn with_key(entry: Entry) -> Entry {
+    Entry {
+        idempotency_key: Some(IdempotencyKey::parse("k").unwrap()),
+        ..entry
+    }
+}
+
+fn with_reference(entry: Entry) -> Entry {
+    Entry {
+        reference: Some(ReferenceId::parse("r").unwrap()),
+        ..entry
+    }
+}
+
+/// The later one waited for the balance, and its own look at the ledger is from before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_waited_for_its_own_repeat_is_a_replay() {
+    type Make = fn(&User) -> Entry;
+    let makes: [Make; 5] = [
+        |user| with_key(add(user, "1")),
+        |user| with_reference(add(user, "1")),
+        |user| with_key(spend(user, "1")),
+        // All that there is: the later one finds nothing left.
+        |user| with_key(spend(user, "5")),
+        |user| with_reference(spend(user, "5")),
+    ];
+    for make in makes {
+        let two = Two::begin().await;
+        two.store.book(add(&two.ada, "5")).await.unwrap();
+        let first = two.first().await;
+        let Booking::Done(booked) = first.book(make(&two.ada)).await.unwrap() else {
+            panic!("this is the first");
+        };
+        let second = two.second(first, async move |store, ada| store.book(make(&ada)).await);
+        assert_eq!(second.await.unwrap(), Booking::Replayed(booked));
+        assert_sound(&two.store).await;
+    }
+}
+
+/// Nothing is there that could be locked: the first entry makes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_of_two_first_entries_is_added() {
+    let two = Two::begin().await;
+    let first = two.first().await;
+    first.book(add(&two.ada, "1")).await.unwrap();
+    let second = two.second(first, async |store, ada| store.book(add(&ada, "2")).await);
+    let Booking::Done(booked) = second.await.unwrap() else {
+        panic!("both are booked");
+    };
+    assert_eq!(
+        (booked.number, &*booked.new_balance.to_string()),
+        (2, "3.00")
+    );
+    assert_sound(&two.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_used_meanwhile_cannot_be_used_again() {
+    let two = Two::begin().await;
+    two.store.book(add(&two.ada, "5")).await.unwrap();
+    let first = two.first().await;
+    first.book(spend(&two.ada, "5")).await.unwrap();
+    let second = two.second(first, async |store, ada| {
+        store.book(spend(&ada, "0.01")).await
+    });
+    assert_eq!(second.await.unwrap(), Booking::Insufficient(Credits::ZERO));
+    assert_sound(&two.store).await;
+}
+
+/// A key that another user's entry has just taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_for_two_users_is_a_conflict_for_the_later_one() {
+    let two = Two::begin().await;
+    let bob = registered(&two.store, "bob").await;
+    let first = two.first().await;
+    first.book(with_key(add(&bob, "1"))).await.unwrap();
+    let second = two.second(first, async |store, ada| {
+        store.book(with_key(add(&ada, "1"))).await
+    });
+    assert_eq!(second.await.unwrap(), Booking::Conflict);
+    assert_sound(&two.store).await;
+}
+
+/// The account is gone when the entry comes to its turn; whether or not it ever had credits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_waited_for_a_deletion_is_refused() {
+    for had_credits in [false, true] {
+        let two = Two::begin().await;
+        if had_credits {
+            two.store.book(add(&two.ada, "5")).await.unwrap();
+        }
+        let first = two.first().await;
+        let session = logged_in(&two.store, &two.ada, "refresh", at(0)).await;
+        let seen = CredentialsVersion::FIRST;
+        let deleted = first
+            .delete_account(two.ada.id, seen, session.id, at(1), Record::default())
+            .await;
+        assert!(deleted.unwrap());
+        let second = two.second(first, async |store, ada| store.book(add(&ada, "1")).await);
+        assert_eq!(second.await.unwrap(), Booking::UnknownUser, "{had_credits}");
+        assert_sound(&two.store).await;
+    }
+}
+
+/// The deletion goes on after the entry, and finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_waited_for_an_entry_takes_its_account_along() {
+    for had_credits in [false, true] {
+        let two = Two::begin().await;
+        if had_credits {
+            two.store.book(add(&two.ada, "5")).await.unwrap();
+        }
+        let session = logged_in(&two.store, &two.ada, "refresh", at(0)).await.id;
+        let first = two.first().await;
+        first.book(add(&two.ada, "1")).await.unwrap();
+        let second = two.second(first, async move |store, ada| {
+            let seen = CredentialsVersion::FIRST;
+            store
+                .delete_account(ada.id, seen, session, at(1), Record::default())
+                .await
+        });
+        assert!(second.await.unwrap());
+        assert_eq!(two.store.balance(two.ada.id).await.unwrap(), None);
+        let refused = two.store.book(add(&two.ada, "1")).await.unwrap();
+        assert_eq!(refused, Booking::UnknownUser);
+        assert_sound(&two.store).await;
     }
 }

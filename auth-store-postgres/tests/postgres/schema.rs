@@ -286,3 +286,56 @@ async fn a_closed_store_is_unavailable() {
         StoreError::Unavailable(_)
     ));
 }
+
+/// Whatever program writes: only a description goes, and only away.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_takes_nothing_back() {
+    let database = postgres::database().await;
+    let mut connection = database.raw().await;
+    let nobody = "'00000000-0000-0000-0000-000000000001'";
+    connection
+        .execute(AssertSqlSafe(format!(
+            "insert into auth.credit_accounts (user_id, owner, balance, entries, updated_at) values ({nobody}, null, 100, 1, now());
+             insert into auth.credit_entries (user_id, number, id, kind, change, new_balance, description, caller, idempotency_key, created_at)
+                 values ({nobody}, 1, {nobody}, 'credit_added', 100, 100, 'a name', 'tests', 'k', now())"
+        )))
+        .await
+        .unwrap();
+    for change in [
+        "update auth.credit_entries set change = 1",
+        "update auth.credit_entries set new_balance = 1000",
+        "update auth.credit_entries set number = 2",
+        "update auth.credit_entries set idempotency_key = null",
+        "update auth.credit_entries set description = 'another'",
+        "update auth.credit_entries set description = null, caller = 'another'",
+        "delete from auth.credit_entries",
+        "truncate auth.credit_entries",
+        "delete from auth.credit_accounts",
+        "truncate auth.credit_accounts",
+    ] {
+        let error = connection.execute(change).await.expect_err(change);
+        assert!(
+            error.to_string().contains("append-only"),
+            "{change}: {error}"
+        );
+    }
+    for change in [
+        "update auth.credit_accounts set balance = -1".to_owned(),
+        format!(
+            "insert into auth.credit_entries (user_id, number, id, kind, change, new_balance, caller, created_at)
+                 values ({nobody}, 2, {nobody}, 'credit_used', -200, -100, 'tests', now())"
+        ),
+        format!(
+            "insert into auth.credit_entries (user_id, number, id, kind, change, new_balance, caller, created_at)
+                 values ({nobody}, 2, {nobody}, 'credit_added', 0, 100, 'tests', now())"
+        ),
+    ] {
+        let error = connection.execute(AssertSqlSafe(change.clone())).await;
+        let error = error.expect_err(&change);
+        assert!(error.to_string().contains("check constraint"), "{change}: {error}");
+    }
+    connection
+        .execute("update auth.credit_entries set description = null")
+        .await
+        .unwrap();
+}

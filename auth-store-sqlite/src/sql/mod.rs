@@ -1,6 +1,7 @@
 //! Every statement, by what it is about. In each file: the units of work first, then a function per statement, then rows.
 
 pub(crate) mod audit;
+pub(crate) mod credits;
 pub(crate) mod identities;
 pub(crate) mod outbox;
 pub(crate) mod sessions;

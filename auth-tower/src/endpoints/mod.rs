@@ -2,6 +2,7 @@
 
 pub(crate) mod change_email;
 pub(crate) mod change_password;
+pub(crate) mod credits;
 pub(crate) mod delete_account;
 pub(crate) mod diagnostics;
 pub(crate) mod login;

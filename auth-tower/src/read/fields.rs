@@ -2,13 +2,15 @@ use std::collections::BTreeMap;
 
 use auth_core::{
     Error, InvalidField,
-    types::{Invalid, PasswordAttempt, Secret},
+    types::{IdempotencyKey, Invalid, PasswordAttempt, Secret},
 };
+use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 
 use super::{form, json};
 use crate::respond::Problem;
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REQUIRED: Invalid = Invalid::new("required", "This field is required.");
 const INVALID_TYPE: Invalid = Invalid::new("invalid_type", "This field is a string.");
 const NOT_AN_OBJECT: Invalid = Invalid::new("invalid_type", "The body is a JSON object.");
@@ -28,6 +30,7 @@ const NOT_TEXT: Invalid = Invalid::new("invalid_encoding", "This is not text in 
 pub(crate) struct Fields {
     members: BTreeMap<String, Member>,
     params: BTreeMap<String, Result<String, Invalid>>,
+    idempotency_key: Option<Result<IdempotencyKey, Invalid>>,
     invalid: Vec<InvalidField>,
     is_form: bool,
 }
@@ -35,8 +38,10 @@ pub(crate) struct Fields {
 enum Member {
     /// Its fault is known already.
     Faulty,
+    /// A JSON number, as it was written.
+    Number(String),
     Text(Secret<String>),
-    /// A JSON value that is no string.
+    /// Another JSON value.
     Untyped,
 }
 
@@ -58,6 +63,7 @@ impl Fields {
         let members = object
             .into_iter()
             .map(|(name, value)| match value {
+                json::Value::Number(text) => (name, Member::Number(text)),
                 json::Value::Text(text) => (name, Member::Text(text)),
                 json::Value::Object(_) | json::Value::Other => (name, Member::Untyped),
             })
@@ -113,6 +119,21 @@ impl Fields {
         self
     }
 
+    /// With what the headers say of repeats.
+    pub(crate) fn with_idempotency_key(mut self, headers: &HeaderMap) -> Self {
+        let mut sent = headers.get_all(IDEMPOTENCY_KEY).iter();
+        self.idempotency_key = match (sent.next(), sent.next()) {
+            (None, _) => None,
+            // Which of two would count, proxies and frameworks disagree on (ASVS 15.3.7).
+            (Some(_), Some(_)) => Some(Err(DUPLICATE)),
+            (Some(one), None) => {
+                let text = String::from_utf8_lossy(one.as_bytes());
+                Some(IdempotencyKey::parse(&text))
+            }
+        };
+        self
+    }
+
     /// They came as a form.
     pub(crate) const fn is_form(&self) -> bool {
         self.is_form
@@ -127,6 +148,28 @@ impl Fields {
         match self.members.remove(name) {
             Some(member) => self.read(name, member, parse),
             None => self.refuse(name, REQUIRED),
+        }
+    }
+
+    /// A decimal number that must be there: a string, or a JSON number that is written as that string would be.
+    pub(crate) fn required_decimal<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Field<T> {
+        match self.members.remove(name) {
+            Some(Member::Number(text)) => self.parsed(name, &text, parse),
+            Some(member) => self.read(name, member, parse),
+            None => self.refuse(name, REQUIRED),
+        }
+    }
+
+    /// The header `Idempotency-Key`, which may be there.
+    pub(crate) fn idempotency_key(&mut self) -> Field<Option<IdempotencyKey>> {
+        match self.idempotency_key.take() {
+            None => Field(Some(None)),
+            Some(Ok(key)) => Field(Some(Some(key))),
+            Some(Err(reason)) => self.refuse("Idempotency-Key", reason),
         }
     }
 
@@ -211,11 +254,20 @@ impl Fields {
     ) -> Field<T> {
         match member {
             Member::Faulty => Field(None),
-            Member::Text(text) => match parse(text.expose()) {
-                Ok(value) => Field(Some(value)),
-                Err(reason) => self.refuse(name, reason),
-            },
-            Member::Untyped => self.refuse(name, INVALID_TYPE),
+            Member::Text(text) => self.parsed(name, text.expose(), parse),
+            Member::Number(_) | Member::Untyped => self.refuse(name, INVALID_TYPE),
+        }
+    }
+
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Field<T> {
+        match parse(text) {
+            Ok(value) => Field(Some(value)),
+            Err(reason) => self.refuse(name, reason),
         }
     }
 

@@ -2,12 +2,15 @@ use std::{collections::BTreeMap, fmt};
 
 use auth_core::types::Secret;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// A JSON value, as far as endpoints care.
 pub(crate) enum Value {
+    /// A member of the document itself, as it was written: as a float, 0.10 and 0.1000000000000000001 would be one.
+    Number(String),
     Object(BTreeMap<String, Self>),
     Text(Secret<String>),
-    /// An array, a number, a boolean or null.
+    /// An array, a number further down, a boolean or null.
     Other,
 }
 
@@ -16,7 +19,30 @@ pub(crate) enum Value {
 /// Duplicate member names are refused at any depth: parsers disagree on which of them counts (RFC 8259 §4).
 /// Depth is bounded by `serde_json`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    serde_json::from_slice(bytes)
+    let mut value = serde_json::from_slice(bytes)?;
+    if let Value::Object(members) = &mut value
+        && members
+            .values()
+            .any(|member| !matches!(member, Value::Text(_)))
+    {
+        keep_numbers(members, bytes)?;
+    }
+    Ok(value)
+}
+
+/// Not with `serde_json`'s `arbitrary_precision`, which would change every number of the host; where the host has it on, this holds all the same.
+fn keep_numbers(
+    members: &mut BTreeMap<String, Value>,
+    document: &[u8],
+) -> Result<(), serde_json::Error> {
+    let written: BTreeMap<String, &RawValue> = serde_json::from_slice(document)?;
+    for (name, raw) in written {
+        let raw = raw.get();
+        if raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            members.insert(name, Value::Number(raw.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 impl<'de> Deserialize<'de> for Value {
@@ -106,6 +132,19 @@ mod tests {
             ("form", b"username=ada&password=x"),
         ] {
             assert!(parse(body).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_kept_as_it_was_written() {
+        for written in ["12.50", "0", "-1", "1e3", "0.1000000000000000001", "1.0"] {
+            let body = format!(r#"{{"text":"1", "number": {written} ,"inside":[{written}]}}"#);
+            let Ok(Value::Object(object)) = parse(body.as_bytes()) else {
+                panic!("this is an object");
+            };
+            assert!(matches!(&object["number"], Value::Number(text) if text == written));
+            assert!(matches!(&object["text"], Value::Text(_)));
+            assert!(matches!(&object["inside"], Value::Other));
         }
     }
 

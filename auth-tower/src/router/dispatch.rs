@@ -1,5 +1,6 @@
 //! The way of a request through our routes.
 
+use auth_billing::Billing;
 use auth_core::{Auth, types::Client};
 use http::{
     HeaderMap, HeaderName, Method, Request, Response,
@@ -24,6 +25,7 @@ use crate::{
 /// The routes of one host, and all that they need.
 pub(crate) struct Dispatch {
     pub(crate) auth: Auth,
+    pub(crate) billing: Option<Billing>,
     pub(crate) client_ip: ClientIp,
     pub(crate) keys: InternalKeys,
     pub(crate) paths: Paths,
@@ -150,13 +152,21 @@ impl Dispatch {
 
         // The rate limit belongs here: before the class is checked, which costs a look-up.
 
-        let run = route.admit(&self.auth, &self.keys, &parts.headers).await?;
+        let run = route
+            .admit(
+                &self.auth,
+                self.billing.as_ref(),
+                &self.keys,
+                &parts.headers,
+            )
+            .await?;
         if parts.method == Method::HEAD && route.info.has_effect {
             return Ok(Reply::without_effect());
         }
         let fields = read::read(route.info.input, route.info.body_limit, parts, body)
             .await?
-            .with_params(hit.params);
+            .with_params(hit.params)
+            .with_idempotency_key(&parts.headers);
         run_to_end(run(Ctx {
             auth: self.auth.clone(),
             client,

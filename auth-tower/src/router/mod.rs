@@ -11,6 +11,7 @@ mod unit_of_work;
 
 use std::sync::Arc;
 
+use auth_billing::Billing;
 use auth_core::Auth;
 
 pub(crate) use self::{
@@ -26,7 +27,8 @@ pub use self::{
 };
 use crate::{client_ip::ClientIp, internal_keys::InternalKeys, mount::AuthLayer};
 
-/// Puts the endpoints together: all that [`routes`] names, but those that need mail when [`Auth`] has no mailer.
+/// Puts the endpoints together: all that [`routes`] names, but those that need mail when [`Auth`] has no mailer, and those of credits without
+/// [`billing`](Self::billing).
 ///
 /// ```
 /// # use auth_core::{Auth, types::Secret};
@@ -50,6 +52,7 @@ use crate::{client_ip::ClientIp, internal_keys::InternalKeys, mount::AuthLayer};
 #[must_use = "it mounts nothing until it is made a layer or a service"]
 pub struct AuthRouter {
     auth: Auth,
+    billing: Option<Billing>,
     client_ip: ClientIp,
     keys: InternalKeys,
     prefix: Prefix,
@@ -61,11 +64,18 @@ impl AuthRouter {
     pub fn new(auth: &Auth) -> Self {
         Self {
             auth: auth.clone(),
+            billing: None,
             client_ip: ClientIp::none(),
             keys: InternalKeys::none(),
             prefix: Prefix::default(),
             without: Vec::new(),
         }
+    }
+
+    /// Mounts the endpoints of credits.
+    pub fn billing(mut self, billing: Billing) -> Self {
+        self.billing = Some(billing);
+        self
     }
 
     /// How the client's address is found.
@@ -111,6 +121,7 @@ impl AuthRouter {
         let paths = Paths::new(self.prefix.as_str(), self.active());
         Arc::new(Dispatch {
             auth: self.auth,
+            billing: self.billing,
             client_ip: self.client_ip,
             keys: self.keys,
             paths,
@@ -118,9 +129,11 @@ impl AuthRouter {
     }
 
     fn active(&self) -> impl Iterator<Item = Route> {
-        let has_mailer = self.auth.has_mailer();
+        let (has_billing, has_mailer) = (self.billing.is_some(), self.auth.has_mailer());
         declared().into_iter().filter(move |route| {
-            (has_mailer || !route.info.needs_mailer) && !self.without.contains(&route.info.endpoint)
+            (has_billing || !route.info.needs_billing)
+                && (has_mailer || !route.info.needs_mailer)
+                && !self.without.contains(&route.info.endpoint)
         })
     }
 }

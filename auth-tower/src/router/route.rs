@@ -2,6 +2,7 @@
 
 use std::{fmt, pin::Pin};
 
+use auth_billing::Billing;
 use auth_core::{Auth, types::Client};
 use http::{HeaderMap, Method};
 
@@ -69,6 +70,8 @@ pub struct RouteInfo {
     pub input: Input,
     /// The most bytes of a body.
     pub body_limit: usize,
+    /// It is there only with billing.
+    pub needs_billing: bool,
     /// It is there only with a mailer.
     pub needs_mailer: bool,
     /// It is `GET` and yet changes something; `HEAD` does not.
@@ -83,8 +86,10 @@ pub(crate) type Admitted<'a> = Box<dyn FnOnce(Ctx) -> Work + Send + 'a>;
 
 type Plain = Box<dyn Fn(Ctx) -> Work + Send + Sync>;
 type With<Proof> = Box<dyn Fn(Ctx, Proof) -> Work + Send + Sync>;
+type Paid = Box<dyn Fn(Ctx, InternalCaller, Billing) -> Work + Send + Sync>;
 
 enum Handler {
+    Billing(Paid),
     Internal(With<InternalCaller>),
     Open(Plain),
     Verified(With<VerifiedUser>),
@@ -153,6 +158,25 @@ where
     Route::new(endpoint, method, path, Class::Internal, handler)
 }
 
+/// For other services, where the host has billing.
+pub(crate) fn billing<F, W>(
+    endpoint: Endpoint,
+    method: Method,
+    path: &'static str,
+    handler: F,
+) -> Route
+where
+    F: Fn(Ctx, InternalCaller, Billing) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Reply, Problem>> + Send + 'static,
+{
+    let handler = Handler::Billing(Box::new(move |ctx, who, billing| {
+        Box::pin(handler(ctx, who, billing))
+    }));
+    let mut route = Route::new(endpoint, method, path, Class::Internal, handler);
+    route.info.needs_billing = true;
+    route
+}
+
 impl Route {
     /// Of a body, unless a route says otherwise.
     const BODY_LIMIT: usize = 64 * 1024;
@@ -171,6 +195,7 @@ impl Route {
             class,
             input: Input::None,
             body_limit: Self::BODY_LIMIT,
+            needs_billing: false,
             needs_mailer: false,
             has_effect: false,
             summary: "",
@@ -212,10 +237,16 @@ impl Route {
     pub(crate) async fn admit(
         &self,
         auth: &Auth,
+        billing: Option<&Billing>,
         keys: &InternalKeys,
         headers: &HeaderMap,
     ) -> Result<Admitted<'_>, Problem> {
         Ok(match &self.handler {
+            Handler::Billing(run) => {
+                let who = proof::internal(keys, headers)?;
+                let billing = billing.cloned().ok_or(Problem::NotFound)?;
+                Box::new(move |ctx| run(ctx, who, billing))
+            }
             Handler::Internal(run) => {
                 let who = proof::internal(keys, headers)?;
                 Box::new(move |ctx| run(ctx, who))

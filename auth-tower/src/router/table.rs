@@ -4,10 +4,11 @@ use std::fmt;
 
 use http::Method;
 
-use super::route::{Route, RouteInfo, authenticated_by_body, internal, public, verified};
+use super::route::{Route, RouteInfo, authenticated_by_body, billing, internal, public, verified};
 use crate::endpoints::{
-    change_email, change_password, delete_account, diagnostics, login, logout, lookup_user, me,
-    oauth, refresh, register, resend_verification, reset_password, revoke, sessions, verify_email,
+    change_email, change_password, credits, delete_account, diagnostics, login, logout,
+    lookup_user, me, oauth, refresh, register, resend_verification, reset_password, revoke,
+    sessions, verify_email,
 };
 
 macro_rules! endpoints {
@@ -27,6 +28,10 @@ macro_rules! endpoints {
 }
 
 endpoints! {
+    /// `POST /credits/add`
+    AddCredits => "add_credits",
+    /// `GET /credits/balance`
+    Balance => "balance",
     /// `POST /auth/cancel-email-change`
     CancelEmailChange => "cancel_email_change",
     /// `PUT /auth/users/change-email`
@@ -71,8 +76,12 @@ endpoints! {
     Revoke => "revoke",
     /// `GET /auth/sessions`
     Sessions => "sessions",
+    /// `GET /credits/transactions`
+    Transactions => "transactions",
     /// `POST /auth/unlink/{provider}`
     Unlink => "unlink",
+    /// `POST /credits/use`
+    UseCredits => "use_credits",
     /// `GET /auth/users/by-email/{email}`
     UserByEmail => "user_by_email",
     /// `POST /auth/verify-email`
@@ -130,6 +139,10 @@ pub(crate) fn declared() -> Vec<Route> {
         verified(E::EndSession, DELETE, "/auth/sessions/{id}", sessions::end_session).says("Ends one session"),
         internal(E::EmailOfUser, GET, "/auth/users/{user_id}/email", lookup_user::email_of_user).says("Tells the e-mail address of a user"),
         internal(E::UserByEmail, GET, "/auth/users/by-email/{email}", lookup_user::user_by_email).says("Finds a user by e-mail address"),
+        billing(E::Balance, GET, "/credits/balance", credits::balance).query().says("Tells the balance of a user"),
+        billing(E::AddCredits, POST, "/credits/add", credits::add).json().says("Adds credits to a balance"),
+        billing(E::UseCredits, POST, "/credits/use", credits::spend).json().says("Uses credits of a balance"),
+        billing(E::Transactions, GET, "/credits/transactions", credits::transactions).query().says("Lists the movements of a balance, the newest first"),
         public(E::Health, GET, "/health", diagnostics::health).says("Answers as long as the process serves"),
         public(E::Ready, GET, "/health/ready", diagnostics::ready).says("Tells whether everything that is needed serves"),
     ]

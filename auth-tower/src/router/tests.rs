@@ -338,6 +338,7 @@ async fn panics(_: Ctx) -> Result<Reply, Problem> {
 fn service_of(host: &Host, routes: impl IntoIterator<Item = Route>) -> AuthService {
     AuthService::new(Arc::new(Dispatch {
         auth: host.auth.clone(),
+        billing: None,
         client_ip: ClientIp::none(),
         keys: InternalKeys::none(),
         paths: Paths::new("", routes),

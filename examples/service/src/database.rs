@@ -2,7 +2,12 @@
 
 use std::{error::Error as StdError, fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use auth_core::{Auth, AuthBuilder, SigningKeys, ports::Outbox, types::Secret};
+use auth_billing::Billing;
+use auth_core::{
+    Auth, AuthBuilder, SigningKeys,
+    ports::{CreditStore, Outbox},
+    types::Secret,
+};
 use auth_store_postgres::{PgStore, SchemaError};
 use auth_store_sqlite::SqliteStore;
 use tokio::time::{Instant, sleep_until};
@@ -123,6 +128,20 @@ impl Database {
         match self {
             Self::Postgres(store) => Auth::builder(store.clone(), keys),
             Self::Sqlite(store) => Auth::builder(store.clone(), keys),
+        }
+    }
+
+    pub(crate) fn billing(&self, auth: &Auth) -> Billing {
+        match self {
+            Self::Postgres(store) => Billing::new(auth, store.clone()),
+            Self::Sqlite(store) => Billing::new(auth, store.clone()),
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> &dyn CreditStore {
+        match self {
+            Self::Postgres(store) => store,
+            Self::Sqlite(store) => store,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The reference service: every auth-tower endpoint in one binary, on SQLite or Postgres.
 
 mod database;
+mod ledger;
 mod mail;
 mod mail_folder;
 mod mailing;
@@ -35,7 +36,10 @@ use tokio::{
 use tower::ServiceExt;
 use tracing_subscriber::fmt;
 
-use crate::{database::Database, mail::Mail, mailing::Mailing, migrate::Migrate, pages::Pages};
+use crate::{
+    database::Database, ledger::Ledger, mail::Mail, mailing::Mailing, migrate::Migrate,
+    pages::Pages,
+};
 
 /// How long a stop waits for the mails in hand.
 const LAST_MAIL: Duration = Duration::from_secs(10);
@@ -54,6 +58,9 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT (the default)
     Serve,
+    /// Look after the ledger of credits
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// See to the mails that were given up
     #[command(subcommand)]
     Mail(Mail),
@@ -86,6 +93,7 @@ fn main() -> ExitCode {
             runtime.block_on(async {
                 match command {
                     Command::Serve => serve(settings).await.map(|()| true),
+                    Command::Ledger(what) => ledger::run(&what, &settings.database.url).await,
                     Command::Mail(what) => mail::run(&what, &settings.database.url).await,
                     Command::Migrate(what) => migrate::run(&what, &settings.database.url).await,
                 }
@@ -149,6 +157,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     let auth = mailing.offer(builder, links).build()?;
 
     let routes = AuthRouter::new(&auth)
+        .billing(database.billing(&auth))
         .internal_keys(settings.server.internal_keys.clone())
         .client_ip(ClientIp::peer());
     let shown = mailing
@@ -230,7 +239,7 @@ fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String
         Some(google) => line("google", &format!("sign-in by {}", google.issuer)),
         None => line("google", "off (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET)"),
     }
-    line("off", "credits, Stripe, rate limits");
+    line("off", "Stripe, rate limits");
     for note in &settings.notes {
         line("note", note);
     }

@@ -5,6 +5,7 @@ mod access_matrix;
 mod admin;
 mod change_email;
 mod change_password;
+mod credits;
 mod delete_account;
 mod even_times;
 mod failures;

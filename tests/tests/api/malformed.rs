@@ -196,6 +196,10 @@ async fn members_of_the_wrong_type_are_refused(store: StoreKind) {
                 let call = request(&app, &route, &ada).json(json!({&*field: wrong}));
                 let answer = call.await;
                 answer.refused(422, "validation_failed");
+                // An amount may be a number; what is wrong with it then, the tests of credits tell.
+                if field == "amount" && wrong.is_number() {
+                    continue;
+                }
                 let fault = (field.as_str(), "invalid_type");
                 assert!(answer.faults().contains(&fault), "{wrong}: {answer:?}");
             }
@@ -218,6 +222,9 @@ async fn members_that_nobody_asked_for_are_refused(store: StoreKind) {
             ("token ", json!("a")),
             ("\u{0}", json!("a")),
         ] {
+            if fields.iter().any(|field| field == extra) {
+                continue;
+            }
             // With everything else as it should be, and it is refused all the same.
             let mut body = plausible(&fields, &ada);
             body.insert(extra.to_owned(), value);
@@ -234,7 +241,9 @@ async fn members_that_nobody_asked_for_are_refused(store: StoreKind) {
 /// Values that a route would take, or at least look at.
 fn plausible(fields: &[String], ada: &Person) -> Map<String, Value> {
     let value = |field: &str| match field {
+        "amount" => "1.00",
         "username" => "someone",
+        "user_id" => "0197f1f0-0000-7000-8000-000000000000",
         "email" | "new_email" => "someone@example.org",
         "refresh_token" => ada.refresh_token.as_str(),
         "token" => ada.access_token.as_str(),

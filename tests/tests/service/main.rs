@@ -6,6 +6,7 @@ mod crash;
 mod data;
 mod google;
 mod hangup;
+mod ledger;
 mod life;
 mod load;
 mod mails;

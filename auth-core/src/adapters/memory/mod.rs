@@ -1,5 +1,6 @@
 //! The whole store in memory: for tests, demonstrations and first steps.
 
+mod credits;
 mod identities;
 mod outbox;
 mod sessions;
@@ -63,6 +64,7 @@ struct Data {
     spent: HashMap<Digest, OffsetDateTime>,
     mails: BTreeMap<MailId, MailRow>,
     audit: Vec<AuditEntry>,
+    ledger: credits::Ledger,
 }
 
 struct IdentityRow {
@@ -200,7 +202,7 @@ impl Data {
         }
     }
 
-    /// Removes an account and all that goes with it; the audit log stays.
+    /// Removes an account and all that goes with it; the audit log and the ledger stay.
     fn remove_account(&mut self, user: UserId) {
         if let Some(account) = self.accounts.remove(&user) {
             self.usernames.remove(account.user.username.key());
@@ -211,6 +213,7 @@ impl Data {
         self.mailed_tokens
             .retain(|_, row| row.token.user_id != user);
         self.mails.retain(|_, row| row.mail.user_id != Some(user));
+        self.ledger.forget(user);
     }
 }
 

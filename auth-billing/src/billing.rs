@@ -1,0 +1,48 @@
+use std::{fmt, sync::Arc};
+
+use auth_core::{Auth, ports::CreditStore};
+
+/// Credits over one store: what every host and router holds. Cheap to clone.
+#[derive(Clone)]
+pub struct Billing {
+    pub(crate) auth: Auth,
+    pub(crate) store: Arc<dyn CreditStore>,
+}
+
+impl Billing {
+    /// Over the store that `auth` has its accounts in; time and random bits are those of `auth`.
+    pub fn new(auth: &Auth, store: impl CreditStore) -> Self {
+        Self {
+            auth: auth.clone(),
+            store: Arc::new(store),
+        }
+    }
+
+    /// The same over another handle on the data: usually a transaction of the host, as in [`Auth::within`], so that an account, its first credits and
+    /// what the host writes are committed together or not at all.
+    ///
+    /// With the Postgres store:
+    ///
+    /// ```text
+    /// let scope = PgScope::adopt(pool.begin().await?);
+    /// let registration = auth.within(scope.clone()).register(cmd, &client).await?;
+    /// billing.within(scope.clone()).add(welcome, &origin).await?;
+    /// let mut tx = scope.release().await?;
+    /// tx.commit().await?;
+    /// ```
+    ///
+    /// A movement locks the balance until the host commits, and a key that is new is kept from others as long.
+    #[must_use]
+    pub fn within(&self, store: impl CreditStore) -> Self {
+        Self {
+            auth: self.auth.clone(),
+            store: Arc::new(store),
+        }
+    }
+}
+
+impl fmt::Debug for Billing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Billing").finish_non_exhaustive()
+    }
+}

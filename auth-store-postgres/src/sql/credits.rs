@@ -1,0 +1,335 @@
+use auth_core::{
+    ports::{Balance, Booking, History, HistoryPage, LedgerAccount, LedgerLine},
+    types::{
+        BookedEntry, Caller, Credits, Description, Direction, Entry, EntryId, EntryKind,
+        IdempotencyKey, Invalid, ReferenceId, UserId,
+    },
+};
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{text, unreadable};
+
+/// What [`booked`] reads.
+macro_rules! entry_columns {
+    () => {
+        "user_id, number, id, kind, change, new_balance, reference, description, caller, idempotency_key, request_id, created_at"
+    };
+}
+
+/// The entry that has the key of a new one or, without one, the reference; `$1` to `$5` are those of [`write`].
+macro_rules! known {
+    () => {
+        concat!(
+            "select 1 as rank, ",
+            entry_columns!(),
+            " from auth.credit_entries where caller = $4 and idempotency_key = $5
+             union all select 2, ",
+            entry_columns!(),
+            " from auth.credit_entries where user_id = $1 and kind = $2 and reference = $3
+             order by rank limit 1"
+        )
+    };
+}
+
+/// How often an entry is tried that did not fit a moment ago and does now.
+const TRIES: u32 = 3;
+
+/// Books an entry: one statement, and another one to tell why not.
+///
+/// Of two entries with one key or reference at once, the later one fails at the unique index, and is tried again like whatever meets another
+/// transaction; then it sees the first one.
+pub(crate) async fn book(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<Booking> {
+    let mut tries = 1;
+    loop {
+        if let Some(booking) = write(connection, entry).await? {
+            return Ok(booking);
+        }
+        // It may have waited for the balance: only a statement of its own sees all that was booked meanwhile.
+        match why_not(connection, entry).await? {
+            None if tries < TRIES => tries += 1,
+            None => return Ok(Booking::refused(entry, Credits::ZERO)),
+            Some(booking) => return Ok(booking),
+        }
+    }
+}
+
+/// `None` when the balance did not move, for whatever reason.
+async fn write(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<Option<Booking>> {
+    macro_rules! write {
+        ($moved:literal) => {
+            sqlx::query(concat!(
+                "with known as (",
+                known!(),
+                "), moved as (",
+                $moved,
+                "), entry as (
+                     insert into auth.credit_entries (",
+                entry_columns!(),
+                ") select $1, entries, $6, $2, $7, balance, $3, $8, $4, $5, $9, $10 from moved
+                     returning ",
+                entry_columns!(),
+                ") select true as is_new, ",
+                entry_columns!(),
+                " from entry
+                 union all select false, ",
+                entry_columns!(),
+                " from known where exists (select from auth.users where id = $1)"
+            ))
+        };
+    }
+    let query = match entry.direction {
+        Direction::Credit => write!(
+            "insert into auth.credit_accounts as a (user_id, owner, balance, entries, updated_at)
+             select id, id, $7, 1, $10 from auth.users where id = $1 and not exists (select from known)
+             on conflict (user_id) do update
+             set balance = a.balance + excluded.balance, entries = a.entries + 1, updated_at = excluded.updated_at
+             where a.owner is not null and a.balance <= 9223372036854775807 - excluded.balance
+             returning entries, balance"
+        ),
+        // Whoever has enough has an account.
+        Direction::Debit => write!(
+            "update auth.credit_accounts set balance = balance + $7, entries = entries + 1, updated_at = $10
+             where user_id = $1 and owner is not null and balance + $7 >= 0 and not exists (select from known)
+             returning entries, balance"
+        ),
+    };
+    let row = query
+        .bind(entry.user_id.as_uuid())
+        .bind(entry.kind.as_str())
+        .bind(entry.reference.as_ref().map(ReferenceId::as_str))
+        .bind(entry.caller.as_str())
+        .bind(entry.idempotency_key.as_ref().map(IdempotencyKey::as_str))
+        .bind(entry.id.as_uuid())
+        .bind(entry.change())
+        .bind(entry.description.as_ref().map(Description::as_str))
+        .bind(entry.request_id.as_deref())
+        .bind(entry.created_at)
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(if row.try_get("is_new")? {
+        Booking::Done(BookedEntry {
+            entry: entry.clone(),
+            number: row.try_get("number")?,
+            new_balance: credits(&row, "new_balance")?,
+        })
+    } else {
+        repeated(entry, booked(&row)?)
+    }))
+}
+
+/// Why a balance did not move; `None` when it would now.
+async fn why_not(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<Option<Booking>> {
+    let row = sqlx::query(concat!(
+        "select coalesce(a.balance, 0) as balance, known.*
+         from auth.users u
+         left join auth.credit_accounts a on a.user_id = u.id
+         left join lateral (",
+        known!(),
+        ") known on true where u.id = $1"
+    ))
+    .bind(entry.user_id.as_uuid())
+    .bind(entry.kind.as_str())
+    .bind(entry.reference.as_ref().map(ReferenceId::as_str))
+    .bind(entry.caller.as_str())
+    .bind(entry.idempotency_key.as_ref().map(IdempotencyKey::as_str))
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else {
+        return Ok(Some(Booking::UnknownUser));
+    };
+    if row.try_get::<Option<i32>, _>("rank")?.is_some() {
+        return Ok(Some(repeated(entry, booked(&row)?)));
+    }
+    let balance = credits(&row, "balance")?;
+    Ok(match entry.applied_to(balance) {
+        Some(_) => None,
+        None => Some(Booking::refused(entry, balance)),
+    })
+}
+
+fn repeated(entry: &Entry, known: BookedEntry) -> Booking {
+    if entry.asks_for_the_same_as(&known.entry) {
+        Booking::Replayed(known)
+    } else {
+        Booking::Conflict
+    }
+}
+
+pub(crate) async fn balance(
+    connection: &mut PgConnection,
+    user: UserId,
+) -> sqlx::Result<Option<Balance>> {
+    let row = sqlx::query(
+        "select coalesce(a.balance, 0) as balance, coalesce(a.updated_at, u.created_at) as updated_at
+         from auth.users u left join auth.credit_accounts a on a.user_id = u.id where u.id = $1",
+    )
+    .bind(user.as_uuid())
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(Balance {
+            user_id: user,
+            balance: credits(&row, "balance")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    })
+    .transpose()
+}
+
+/// A part of a history, in one statement: at least one row where there is an account.
+pub(crate) async fn history(
+    connection: &mut PgConnection,
+    history: &History,
+) -> sqlx::Result<Option<HistoryPage>> {
+    macro_rules! history {
+        (total: $total:literal, entries: $condition:literal) => {
+            sqlx::query(concat!(
+                "select ",
+                $total,
+                " as total, entry.*
+                 from auth.users u left join auth.credit_accounts a on a.user_id = u.id
+                 left join lateral (
+                     select ",
+                entry_columns!(),
+                " from auth.credit_entries e where e.user_id = u.id and e.number < $2",
+                $condition,
+                "    order by e.number desc limit $3
+                 ) entry on true
+                 where u.id = $1 order by entry.number desc"
+            ))
+        };
+    }
+    let query = match history.kind {
+        None => history!(total: "coalesce(a.entries, 0)", entries: ""),
+        Some(_) => history!(
+            total: "(select count(*) from auth.credit_entries c where c.user_id = u.id and c.kind = $4)",
+            entries: " and e.kind = $4"
+        ),
+    };
+    let query = query
+        .bind(history.user_id.as_uuid())
+        .bind(history.before.unwrap_or(i64::MAX))
+        .bind(i64::from(history.limit));
+    let query = match history.kind {
+        None => query,
+        Some(kind) => query.bind(kind.as_str()),
+    };
+    let rows = query.fetch_all(connection).await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let total: i64 = first.try_get("total")?;
+    let mut entries = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if row.try_get::<Option<i64>, _>("number")?.is_some() {
+            entries.push(booked(row)?);
+        }
+    }
+    Ok(Some(HistoryPage {
+        entries,
+        total: u64::try_from(total).unwrap_or(0),
+    }))
+}
+
+pub(crate) async fn accounts(
+    connection: &mut PgConnection,
+    after: Option<UserId>,
+    limit: u32,
+) -> sqlx::Result<Vec<LedgerAccount>> {
+    let rows = sqlx::query(
+        "select user_id, balance, entries from auth.credit_accounts where user_id > $1 order by user_id limit $2",
+    )
+    .bind(after.map_or(Uuid::nil(), |user| user.as_uuid()))
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LedgerAccount {
+                user_id: UserId::from_uuid(row.try_get("user_id")?),
+                balance: row.try_get("balance")?,
+                entries: row.try_get("entries")?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn lines(
+    connection: &mut PgConnection,
+    after: Option<(UserId, i64)>,
+    limit: u32,
+) -> sqlx::Result<Vec<LedgerLine>> {
+    let (user, number) = after.map_or((Uuid::nil(), 0), |(user, number)| (user.as_uuid(), number));
+    let rows = sqlx::query(
+        "select user_id, number, change, new_balance from auth.credit_entries
+         where (user_id, number) > ($1, $2) order by user_id, number limit $3",
+    )
+    .bind(user)
+    .bind(number)
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LedgerLine {
+                user_id: UserId::from_uuid(row.try_get("user_id")?),
+                number: row.try_get("number")?,
+                change: row.try_get("change")?,
+                new_balance: row.try_get("new_balance")?,
+            })
+        })
+        .collect()
+}
+
+fn booked(row: &PgRow) -> sqlx::Result<BookedEntry> {
+    fn optional<T>(
+        row: &PgRow,
+        column: &'static str,
+        read: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> sqlx::Result<Option<T>> {
+        row.try_get::<Option<&str>, _>(column)?
+            .map(|raw| read(raw).map_err(|error| unreadable(column, error)))
+            .transpose()
+    }
+
+    let change: i64 = row.try_get("change")?;
+    let (direction, amount) = if change < 0 {
+        (Direction::Debit, change.saturating_neg())
+    } else {
+        (Direction::Credit, change)
+    };
+    Ok(BookedEntry {
+        entry: Entry {
+            id: EntryId::from_uuid(row.try_get("id")?),
+            user_id: UserId::from_uuid(row.try_get("user_id")?),
+            kind: text(row, "kind", EntryKind::parse)?,
+            direction,
+            amount: of_hundredths("change", amount)?,
+            reference: optional(row, "reference", ReferenceId::parse)?,
+            description: optional(row, "description", Description::parse)?,
+            idempotency_key: optional(row, "idempotency_key", IdempotencyKey::parse)?,
+            caller: text(row, "caller", Caller::parse)?,
+            request_id: row.try_get("request_id")?,
+            created_at: row.try_get::<OffsetDateTime, _>("created_at")?,
+        },
+        number: row.try_get("number")?,
+        new_balance: credits(row, "new_balance")?,
+    })
+}
+
+fn credits(row: &PgRow, column: &'static str) -> sqlx::Result<Credits> {
+    of_hundredths(column, row.try_get(column)?)
+}
+
+fn of_hundredths(column: &'static str, hundredths: i64) -> sqlx::Result<Credits> {
+    Credits::from_hundredths(hundredths).ok_or_else(|| {
+        let below_zero = "credits are below zero";
+        unreadable(
+            column,
+            std::io::Error::new(std::io::ErrorKind::InvalidData, below_zero),
+        )
+    })
+}
