@@ -437,7 +437,7 @@ pub(crate) fn respond(
     // Any answer of ours may hold a token, a secret or what led to one (RFC 6749 §5.1, ASVS 14.3.2).
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Nor does the address of a page: it may hold a code or a mailed token.
+    // And so may the address that was asked.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
         headers.insert(X_REQUEST_ID, id);

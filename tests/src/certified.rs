@@ -45,14 +45,14 @@ impl CertifiedProvider {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = timeout(PATIENCE, lines.next_line()).await;
         let issuer = first.expect("it comes up in time").unwrap();
+        // It says more, and a pipe that nobody reads would end it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self {
             issuer: issuer.expect("it prints its issuer"),
             http: reqwest::Client::builder()
                 .timeout(PATIENCE)
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
-                // It closes what was idle for a moment.
-                .pool_max_idle_per_host(0)
                 .build()
                 .unwrap(),
             _child: child,

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::{
     http::{Http, HttpError},
+    id_token::algorithm_of,
     is_private,
 };
 use crate::ports::ProviderError;
@@ -156,6 +157,7 @@ async fn fetch_keys(http: &Http, url: &str) -> Result<Vec<Jwk>, ProviderError> {
         .into_iter()
         .filter_map(|key| serde_json::from_value(key).ok())
         .filter(|key: &Jwk| key.common.public_key_use != Some(PublicKeyUse::Encryption))
+        .filter(|key| algorithm_of(key).is_some())
         .collect())
 }
 

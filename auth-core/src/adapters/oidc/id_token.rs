@@ -99,7 +99,7 @@ pub(super) fn read(
 }
 
 /// The one algorithm that a key is good for; `None` for symmetric and other keys.
-fn algorithm_of(key: &Jwk) -> Option<Algorithm> {
+pub(super) fn algorithm_of(key: &Jwk) -> Option<Algorithm> {
     let (algorithm, name) = match &key.algorithm {
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
         AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {

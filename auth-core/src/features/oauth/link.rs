@@ -70,10 +70,16 @@ impl Auth {
                     ProviderError::Refused(_) | ProviderError::InvalidCode => Error::InvalidIdToken,
                     error => super::fault(error),
                 })?;
-        // No nonce of ours is in it: what was once shown to somebody must not be shown again.
+        // No nonce of ours is in it: what was once shown to somebody must not be shown again. What was signed counts: a signature by an elliptic
+        // curve has a twin.
+        let signed = token
+            .expose()
+            .rsplit_once('.')
+            .map_or("", |(signed, _)| signed);
+        let signed = Secret::new(signed.to_owned());
         let is_fresh = now - proven.issued_at < FRESH
             && self
-                .spend(Spent::IdToken, &token, proven.expires_at)
+                .spend(Spent::IdToken, &signed, proven.expires_at)
                 .await?;
         if !is_fresh {
             return Err(Error::InvalidIdToken);
