@@ -73,12 +73,11 @@ pub enum SmtpEncryption {
 }
 
 impl SmtpEncryption {
-    /// The usual port: 25, 465 or 587.
+    /// The usual port: 465 with TLS from the start, otherwise 587 (RFC 6409; 25 is for servers among themselves).
     pub const fn usual_port(self) -> u16 {
         match self {
-            Self::ClearText => 25,
             Self::Implicit => 465,
-            Self::StartTls => 587,
+            Self::ClearText | Self::StartTls => 587,
         }
     }
 }

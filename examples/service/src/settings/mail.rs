@@ -1,7 +1,7 @@
 use std::fmt;
 
 use auth_core::{
-    adapters::{Sender, SmtpEncryption, SmtpMailer},
+    adapters::{Sender, SmtpEncryption, SmtpError, SmtpMailer},
     types::Secret,
 };
 
@@ -38,8 +38,8 @@ impl fmt::Display for Relay {
         let Self { host, port, .. } = self;
         let encryption = match self.encryption {
             SmtpEncryption::Implicit => "TLS",
-            SmtpEncryption::StartTls => "STARTTLS",
-            _ => "in clear text",
+            SmtpEncryption::ClearText => "in clear text",
+            _ => "STARTTLS",
         };
         write!(f, "sent by {host}:{port} ({encryption})")
     }
@@ -58,15 +58,14 @@ const OF_THE_SERVER: [&str; 6] = [
 impl Mail {
     pub(super) fn read(reader: &mut Reader, production: bool) -> Option<Self> {
         let sender = reader.optional("MAIL_FROM", Sender::parse);
-        let host = reader.optional("MAIL_SERVER", host);
-        let relay = if let Some(host) = host {
-            if sender.is_none() && reader.get("MAIL_FROM").is_none() {
+        let relay = if reader.is_set("MAIL_SERVER") {
+            if !reader.is_set("MAIL_FROM") {
                 reader.fault("MAIL_FROM", "must be set where MAIL_SERVER is");
             }
-            Some(relay(reader, host, sender.clone()?, production)?)
+            Some(relay(reader, sender.as_ref(), production)?)
         } else {
             for name in OF_THE_SERVER {
-                if production && reader.get(name).is_some() {
+                if production && reader.is_set(name) {
                     reader.fault(name, "is set, and MAIL_SERVER is not");
                 }
             }
@@ -89,7 +88,9 @@ fn host(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn relay(reader: &mut Reader, host: String, sender: Sender, production: bool) -> Option<Relay> {
+/// `None` when something is missing or wrong, after everything was looked at.
+fn relay(reader: &mut Reader, sender: Option<&Sender>, production: bool) -> Option<Relay> {
+    let host = reader.optional("MAIL_SERVER", host);
     let port = reader.optional("MAIL_PORT", |text| {
         text.parse()
             .ok()
@@ -103,28 +104,31 @@ fn relay(reader: &mut Reader, host: String, sender: Sender, production: bool) ->
             "must be true in production, or MAIL_SSL_TLS: mails carry tokens",
         );
     }
-    // 25 is for servers among themselves; clients have 587, with or without encryption.
-    let port = port.unwrap_or(match encryption {
-        SmtpEncryption::Implicit => 465,
-        _ => 587,
+    let port = port.unwrap_or(encryption.usual_port());
+    let (username, password) = (reader.get("MAIL_USERNAME"), reader.get("MAIL_PASSWORD"));
+    for (name, other) in [
+        ("MAIL_USERNAME", "MAIL_PASSWORD"),
+        ("MAIL_PASSWORD", "MAIL_USERNAME"),
+    ] {
+        if !reader.is_set(name) && reader.is_set(other) {
+            reader.fault(name, format_args!("must be set where {other} is"));
+        }
+    }
+    if production && password.as_deref().is_some_and(has_placeholder_word) {
+        reader.fault("MAIL_PASSWORD", "looks like a placeholder");
+    }
+    let roots = reader.optional("MAIL_CA_FILE", |file| {
+        std::fs::read(file).map_err(|error| format!("the file cannot be read ({})", error.kind()))
     });
-    let mut builder = SmtpMailer::builder(&host, sender)
+
+    let host = host?;
+    let mut builder = SmtpMailer::builder(&host, sender?.clone())
         .encryption(encryption)
         .port(port);
-    match (reader.get("MAIL_USERNAME"), reader.get("MAIL_PASSWORD")) {
-        (None, None) => {}
-        (Some(username), Some(password)) => {
-            if production && has_placeholder_word(&password) {
-                reader.fault("MAIL_PASSWORD", "looks like a placeholder");
-            }
-            builder = builder.login(username, Secret::new(password));
-        }
-        (None, Some(_)) => reader.fault("MAIL_USERNAME", "must be set where MAIL_PASSWORD is"),
-        (Some(_), None) => reader.fault("MAIL_PASSWORD", "must be set where MAIL_USERNAME is"),
+    if let (Some(username), Some(password)) = (username, password) {
+        builder = builder.login(username, Secret::new(password));
     }
-    if let Some(pem) = reader.optional("MAIL_CA_FILE", |file| {
-        std::fs::read(file).map_err(|error| format!("the file cannot be read ({})", error.kind()))
-    }) {
+    if let Some(pem) = roots {
         builder = builder.root_certificates(pem);
     }
     match builder.build() {
@@ -135,7 +139,11 @@ fn relay(reader: &mut Reader, host: String, sender: Sender, production: bool) ->
             port,
         }),
         Err(error) => {
-            reader.fault("MAIL_CA_FILE", crate::chain(&error));
+            let name = match error {
+                SmtpError::Certificates => "MAIL_CA_FILE",
+                _ => "MAIL_SERVER",
+            };
+            reader.fault(name, crate::chain(&error));
             None
         }
     }
@@ -231,10 +239,29 @@ mod tests {
                 .collect();
             let faults = read(&values, true).unwrap_err();
             assert!(
-                faults[0].starts_with(&format!("{at}: ")),
+                faults
+                    .iter()
+                    .any(|fault| fault.starts_with(&format!("{at}: "))),
                 "{name}={value}: {faults:?}"
             );
+            // What was set is not called missing.
+            let is_false = |fault: &&String| {
+                !value.is_empty() && fault.contains("MAIL_SERVER is not") && name == "MAIL_SERVER"
+            };
+            assert_eq!(faults.iter().find(is_false), None);
         }
+        let many = [
+            ("MAIL_SERVER", "a:b"),
+            ("MAIL_PORT", "x"),
+            ("MAIL_SSL_TLS", "x"),
+            ("MAIL_CA_FILE", "/nowhere/at/all"),
+        ];
+        assert_eq!(
+            read(&many, false).unwrap_err().len(),
+            5,
+            "and MAIL_FROM is missing"
+        );
+
         let placeholder = [
             ("MAIL_USERNAME", "a"),
             ("MAIL_PASSWORD", "your-email-password"),

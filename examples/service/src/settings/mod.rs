@@ -159,7 +159,7 @@ fn not_obeyed(reader: &mut Reader, production: bool) -> Vec<String> {
     let set: Vec<&str> = NOT_OBEYED
         .iter()
         .copied()
-        .filter(|name| reader.get(name).is_some())
+        .filter(|name| reader.is_set(name))
         .collect();
     if !production {
         return set

@@ -44,7 +44,20 @@ impl Reader {
 
     /// Never with the value: it may be a secret.
     pub(super) fn fault(&mut self, name: &str, what: impl Display) {
-        self.faults.push(format!("{name}: {what}"));
+        let fault = format!("{name}: {what}");
+        // A name may be looked up more than once.
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    /// Whether there is a value, or a file for one, be it readable or not.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        let has = |name: &str| {
+            self.values.get(name).is_some_and(|value| !value.is_empty())
+                || self.unreadable.iter().any(|unreadable| unreadable == name)
+        };
+        has(name) || has(&format!("{name}_FILE"))
     }
 
     /// The value of a name or of the file that `NAME_FILE` names; empty is unset.

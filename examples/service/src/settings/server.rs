@@ -42,7 +42,7 @@ impl Server {
 fn frontend(reader: &mut Reader, production: bool) -> Option<Links> {
     let frontend = reader.optional("FRONTEND_URL", Links::to);
     match &frontend {
-        None if production && reader.get("FRONTEND_URL").is_none() => {
+        None if production && !reader.is_set("FRONTEND_URL") => {
             reader.fault(
                 "FRONTEND_URL",
                 "must be set in production: mailed links lead there",
