@@ -37,9 +37,9 @@ impl fmt::Display for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port, .. } = self;
         let encryption = match self.encryption {
-            SmtpEncryption::Implicit => "TLS",
+            SmtpEncryption::Implicit => "with TLS",
             SmtpEncryption::ClearText => "in clear text",
-            _ => "STARTTLS",
+            _ => "with STARTTLS",
         };
         write!(f, "sent by {host}:{port} ({encryption})")
     }
@@ -189,16 +189,16 @@ mod tests {
     #[test]
     fn two_flags_and_the_port_say_how_the_way_is_protected() {
         for (tls, starttls, port, expected) in [
-            ("", "", "", "mail.test:587 (STARTTLS)"),
-            ("", "", "465", "mail.test:465 (TLS)"),
-            ("True", "True", "587", "mail.test:587 (STARTTLS)"),
-            ("True", "True", "465", "mail.test:465 (TLS)"),
-            ("True", "True", "2525", "mail.test:2525 (STARTTLS)"),
-            ("true", "", "", "mail.test:465 (TLS)"),
-            ("true", "false", "2525", "mail.test:2525 (TLS)"),
-            ("", "true", "465", "mail.test:465 (STARTTLS)"),
-            ("false", "", "", "mail.test:587 (STARTTLS)"),
-            ("", "false", "", "mail.test:465 (TLS)"),
+            ("", "", "", "mail.test:587 (with STARTTLS)"),
+            ("", "", "465", "mail.test:465 (with TLS)"),
+            ("True", "True", "587", "mail.test:587 (with STARTTLS)"),
+            ("True", "True", "465", "mail.test:465 (with TLS)"),
+            ("True", "True", "2525", "mail.test:2525 (with STARTTLS)"),
+            ("true", "", "", "mail.test:465 (with TLS)"),
+            ("true", "false", "2525", "mail.test:2525 (with TLS)"),
+            ("", "true", "465", "mail.test:465 (with STARTTLS)"),
+            ("false", "", "", "mail.test:587 (with STARTTLS)"),
+            ("", "false", "", "mail.test:465 (with TLS)"),
             ("false", "false", "", "mail.test:587 (in clear text)"),
         ] {
             let flags = [
