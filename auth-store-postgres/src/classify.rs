@@ -170,15 +170,16 @@ mod tests {
             "select conname::text from pg_constraint where conrelid = 'auth.credit_accounts'::regclass and contype = 'f'
              union all
              select indexrelid::regclass::text from pg_index
-             where indrelid = 'auth.credit_entries'::regclass and indisunique and not indisprimary order by 1",
+             where indrelid = 'auth.credit_entries'::regclass and indisunique and not indisprimary",
         )
         .fetch_all(&mut outside)
         .await
         .unwrap();
-        let found: Vec<_> = found
+        let mut found: Vec<_> = found
             .iter()
             .map(|name| name.trim_start_matches("auth."))
             .collect();
+        found.sort_unstable();
         assert_eq!(
             found, MET_ANOTHER,
             "left: the schema, right: the names here"
