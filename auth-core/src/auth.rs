@@ -12,7 +12,7 @@ use crate::{
     passwords::{Hashing, PasswordPool},
     ports::{Clock, Mailer, OAuthProvider, OsRandom, Random, Store, SystemClock},
     types::{
-        AuditEntry, AuditEvent, AuditId, Client, Digest, Letter, MailId, NewMailedToken,
+        AuditEntry, AuditEvent, AuditId, Client, Digest, Email, Letter, MailId, NewMailedToken,
         NewSession, PendingToken, ProviderName, Purpose, QueuedMail, Record, RedirectUri, Secret,
         Session, SessionId, User, UserId,
     },
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) passwords: PasswordPool,
     pub(crate) post: Option<Post>,
     pub(crate) settings: Settings,
+    pub(crate) test_mail_to: Option<Email>,
     random: Arc<dyn Random>,
 }
 
@@ -128,6 +129,7 @@ pub struct AuthBuilder {
     service_name: String,
     settings: Settings,
     templates: Option<Templates>,
+    test_mail_to: Option<Email>,
 }
 
 impl fmt::Debug for AuthBuilder {
@@ -256,6 +258,13 @@ impl AuthBuilder {
         self
     }
 
+    /// Who gets the mail of [`Auth::send_test_mail`]: an operator. Nobody by default.
+    #[must_use]
+    pub fn test_mail_to(mut self, address: Email) -> Self {
+        self.test_mail_to = Some(address);
+        self
+    }
+
     /// When an account whose address was never proven is deleted; after 7 days by default. [`Auth::run_workers`] does it.
     #[must_use]
     pub const fn unverified_account_lifetime(mut self, lifetime: Duration) -> Self {
@@ -313,6 +322,7 @@ impl AuthBuilder {
                 passwords,
                 post,
                 settings: self.settings,
+                test_mail_to: self.test_mail_to,
                 random: self.random,
             }),
         })
@@ -342,6 +352,7 @@ impl Auth {
                 unverified_lifetime: Duration::days(7),
             },
             templates: None,
+            test_mail_to: None,
         }
     }
 
@@ -442,7 +453,7 @@ impl Auth {
     pub(crate) fn mail(
         &self,
         user: &User,
-        to: &crate::types::Email,
+        to: &Email,
         letter: Letter,
         now: OffsetDateTime,
     ) -> Option<QueuedMail> {
@@ -460,7 +471,7 @@ impl Auth {
     pub(crate) fn mailed_token(
         &self,
         user: UserId,
-        email: &crate::types::Email,
+        email: &Email,
         purpose: Purpose,
         now: OffsetDateTime,
     ) -> (NewMailedToken, PendingToken) {

@@ -59,6 +59,9 @@ pub enum Error {
     /// Without it nothing opens the account.
     #[error("it is the last way to sign in")]
     LastSignInMethod,
+    /// A mail that was to leave at once did not.
+    #[error("a mail could not be sent")]
+    MailFailed(#[source] Box<dyn StdError + Send + Sync>),
     /// The account has no identity of the provider.
     #[error("the account is not linked to the provider")]
     NotLinked,
@@ -151,6 +154,7 @@ impl Error {
             Self::InvalidIdToken | Self::InvalidToken => "invalid_token",
             Self::InvalidState => "invalid_state",
             Self::LastSignInMethod => "last_sign_in_method",
+            Self::MailFailed(_) => "mail_failed",
             Self::NotLinked => "not_linked",
             Self::OAuthNotConfigured => "oauth_not_configured",
             Self::Overloaded => "overloaded",

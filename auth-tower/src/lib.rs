@@ -40,7 +40,7 @@ pub use client_ip::{ClientIp, PeerAddr};
 pub use http;
 pub use internal_keys::{InternalKeys, InvalidKey};
 pub use mount::AuthLayer;
-pub use proof::{AuthenticatedUser, InternalCaller, VerifiedUser};
+pub use proof::{AuthenticatedUser, InternalCaller, Operator, VerifiedUser};
 pub use read::Input;
 pub use request_id::RequestId;
 pub use router::{

@@ -329,6 +329,10 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
             StatusCode::CONFLICT,
             "Nothing else opens the account; set a password first.",
         ),
+        Error::MailFailed(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The mail could not be sent; the request id helps to find out why.",
+        ),
         Error::NotLinked => (
             StatusCode::NOT_FOUND,
             "The account is not linked to the provider.",
@@ -458,10 +462,10 @@ pub(crate) fn respond(
 fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
     let (status, detail) = problem.sheet();
     problem.log(status, request_id);
-    let code = if status == StatusCode::INTERNAL_SERVER_ERROR {
-        "internal"
-    } else {
-        problem.code()
+    let code = match problem {
+        Problem::Core(Error::MailFailed(_)) => problem.code(),
+        _ if status == StatusCode::INTERNAL_SERVER_ERROR => "internal",
+        _ => problem.code(),
     };
     let document = Document {
         r#type: "about:blank",
@@ -619,6 +623,12 @@ mod tests {
                 401,
                 "token_reused",
                 invalid_token,
+            ),
+            (
+                Error::MailFailed(backend()).into(),
+                500,
+                "mail_failed",
+                None,
             ),
             (Error::Overloaded.into(), 503, "overloaded", None),
             (

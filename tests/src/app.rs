@@ -4,7 +4,7 @@ use auth_billing::Billing;
 use auth_core::{
     Auth, AuthBuilder, Hashing, Links, SigningKeys,
     ports::{AuditLog, Outbox, SessionStore, UserStore},
-    types::{AccountKey, ProviderName, RedirectUri, Secret, UserId},
+    types::{AccountKey, Email, ProviderName, RedirectUri, Secret, UserId},
 };
 use auth_tower::{AuthRouter, ClientIp, InternalKeys};
 use serde_json::json;
@@ -22,6 +22,9 @@ pub const SECRET: &str = "the signing secret of these tests, 0123456789";
 pub const API_KEY: &str = "api-key-of-the-tests-0123456789abcdef";
 /// Another one, under another name.
 pub const OTHER_API_KEY: &str = "other-api-key-of-the-tests-0123456789";
+
+/// Who gets test mails.
+pub const OPERATOR: &str = "operator@example.org";
 
 /// The whole: endpoints over a real store, a mailbox and a clock. It is a [`Client`] of its own endpoints.
 #[derive(Debug)]
@@ -123,6 +126,7 @@ impl App {
                 mailbox.clone(),
                 Links::to("https://app.example.org").unwrap(),
             );
+        let auth = auth.test_mail_to(Email::parse(OPERATOR).unwrap());
         let auth = settings(auth).build().unwrap();
         let billing = Billing::new(&auth, store.clone());
         Self {

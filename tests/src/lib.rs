@@ -37,7 +37,7 @@ mod routes;
 pub mod smtp;
 mod store;
 
-pub use app::{API_KEY, App, OTHER_API_KEY, SECRET, signing_keys};
+pub use app::{API_KEY, App, OPERATOR, OTHER_API_KEY, SECRET, signing_keys};
 pub use browser::Browser;
 pub use client::{Answer, Call, Client, at_once};
 pub use clock::MovableClock;

@@ -4,6 +4,7 @@ mod admin;
 mod change_email;
 mod change_password;
 mod delete_account;
+mod diagnostics;
 mod language;
 mod login;
 mod logout;
@@ -20,6 +21,7 @@ mod verify_email;
 
 pub use change_email::ChangeEmail;
 pub use change_password::ChangePassword;
+pub use diagnostics::TemplateReport;
 pub use login::Login;
 pub use logout::LogoutScope;
 pub use oauth::{Callback, LinkIdentity, Linking, SignIn, SignedIn};

@@ -4,18 +4,19 @@ mod duty;
 mod links;
 mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub(crate) use duty::Duty;
 pub use duty::{MailQueue, MailWorkers, WorkerState};
 pub use links::{Links, LinksError};
 
 use auth_templates::{Amount, Mail, Moment, Money, Templates};
+use tokio::time::timeout;
 
 use crate::{
     error::Error,
     jwt::KeyRing,
-    ports::{Mailer, OutgoingMail},
+    ports::{Mailer, MailerError, OutgoingMail},
     types::{Letter, PaidPeriod, PendingToken, QueuedMail, Secret},
 };
 
@@ -27,9 +28,19 @@ pub(crate) struct Post {
     pub(crate) service_name: String,
 }
 
+/// For one mail, everything included.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
 impl Post {
+    /// Gives a mail to the mailer, which has half a minute.
+    pub(crate) async fn hand_over(&self, mail: &OutgoingMail) -> Result<(), MailerError> {
+        timeout(SEND_TIMEOUT, self.mailer.send(mail))
+            .await
+            .unwrap_or_else(|_| Err(MailerError::Temporary("the mailer took too long".into())))
+    }
+
     /// Signs the token of a queued mail and renders it.
-    fn write(&self, queued: &QueuedMail, keys: &KeyRing) -> Result<OutgoingMail, Error> {
+    pub(crate) fn write(&self, queued: &QueuedMail, keys: &KeyRing) -> Result<OutgoingMail, Error> {
         let mail = self.fill(queued, keys)?;
         let rendered = self
             .templates

@@ -4,7 +4,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use crate::{
@@ -16,8 +16,6 @@ use crate::{
 
 /// Mails that one worker holds at once; each is being sent.
 const AT_ONCE: usize = 8;
-/// For one mail, everything included.
-const SEND_TIMEOUT: StdDuration = StdDuration::from_secs(30);
 /// Longer than a mail can take, so that it is claimed again only when its worker died.
 const LEASE: StdDuration = StdDuration::from_mins(2);
 /// How long a worker sleeps when nobody wakes it: retries, and mails of other processes that a store cannot tell of.
@@ -232,11 +230,10 @@ impl Auth {
             Ok(outgoing) => outgoing,
             Err(error) => return Outcome::failed_for_good(&chain(&error)),
         };
-        match timeout(SEND_TIMEOUT, post.mailer.send(&outgoing)).await {
-            Ok(Ok(())) => Outcome::Sent,
-            Ok(Err(error @ MailerError::Permanent(_))) => Outcome::failed_for_good(&chain(&error)),
-            Ok(Err(error @ MailerError::Temporary(_))) => Outcome::failed_for_now(&chain(&error)),
-            Err(_) => Outcome::failed_for_now("the mailer took too long"),
+        match post.hand_over(&outgoing).await {
+            Ok(()) => Outcome::Sent,
+            Err(error @ MailerError::Permanent(_)) => Outcome::failed_for_good(&chain(&error)),
+            Err(error @ MailerError::Temporary(_)) => Outcome::failed_for_now(&chain(&error)),
         }
     }
 

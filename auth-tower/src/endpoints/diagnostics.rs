@@ -1,7 +1,8 @@
-use auth_core::{Error, MailQueue, WorkerState, time::Duration};
+use auth_core::{Error, MailQueue, TemplateReport, WorkerState, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    proof::Operator,
     respond::{Problem, Reply, log_failure},
     router::Ctx,
 };
@@ -103,4 +104,51 @@ async fn store(ctx: &Ctx) -> Result<Option<MailQueue>, Error> {
     } else {
         Ok(None)
     }
+}
+
+#[derive(Serialize)]
+struct Sent<'a> {
+    message: &'static str,
+    to: &'a str,
+}
+
+/// Never to an address of the request: it would be a way to mail anybody.
+pub(crate) async fn test_email(ctx: Ctx, _: Operator) -> Result<Reply, Problem> {
+    let to = ctx.auth.send_test_mail(&ctx.client).await?;
+    Reply::ok(&Sent {
+        message: "The mail was handed over.",
+        to: to.as_str(),
+    })
+}
+
+#[derive(Serialize)]
+struct Checked {
+    templates: Vec<Template>,
+}
+
+#[derive(Serialize)]
+struct Template {
+    name: &'static str,
+    locale: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<TemplateReport> for Template {
+    fn from(report: TemplateReport) -> Self {
+        Self {
+            name: report.name,
+            locale: report.locale,
+            ok: report.error.is_none(),
+            error: report.error,
+        }
+    }
+}
+
+pub(crate) async fn verify_email_templates(ctx: Ctx, _: Operator) -> Result<Reply, Problem> {
+    let reports = ctx.auth.check_mail_templates().into_iter();
+    Reply::ok(&Checked {
+        templates: reports.map(Template::from).collect(),
+    })
 }

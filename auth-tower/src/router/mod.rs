@@ -56,6 +56,7 @@ pub struct AuthRouter {
     client_ip: ClientIp,
     keys: InternalKeys,
     prefix: Prefix,
+    unprotected: bool,
     without: Vec<Endpoint>,
 }
 
@@ -68,6 +69,7 @@ impl AuthRouter {
             client_ip: ClientIp::none(),
             keys: InternalKeys::none(),
             prefix: Prefix::default(),
+            unprotected: false,
             without: Vec::new(),
         }
     }
@@ -81,6 +83,15 @@ impl AuthRouter {
     /// How the client's address is found.
     pub fn client_ip(mut self, client_ip: ClientIp) -> Self {
         self.client_ip = client_ip;
+        self
+    }
+
+    /// Opens the diagnostic routes to everybody, which ask for an internal key otherwise: for development.
+    ///
+    /// # Security
+    /// Then anybody has test mails sent to the operator, and sees how this host's mails are made.
+    pub fn diagnostics_unprotected(mut self) -> Self {
+        self.unprotected = true;
         self
     }
 
@@ -130,10 +141,19 @@ impl AuthRouter {
 
     fn active(&self) -> impl Iterator<Item = Route> {
         let (has_billing, has_mailer) = (self.billing.is_some(), self.auth.has_mailer());
-        declared().into_iter().filter(move |route| {
-            (has_billing || !route.info.needs_billing)
-                && (has_mailer || !route.info.needs_mailer)
-                && !self.without.contains(&route.info.endpoint)
-        })
+        declared()
+            .into_iter()
+            .filter(move |route| {
+                (has_billing || !route.info.needs_billing)
+                    && (has_mailer || !route.info.needs_mailer)
+                    && !self.without.contains(&route.info.endpoint)
+            })
+            .map(|route| {
+                if self.unprotected {
+                    route.unprotected()
+                } else {
+                    route
+                }
+            })
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use super::table::Endpoint;
 use crate::{
     internal_keys::InternalKeys,
-    proof::{self, InternalCaller, VerifiedUser},
+    proof::{self, InternalCaller, Operator, VerifiedUser},
     read::{Cookies, Fields, Input},
     respond::{Problem, Reply},
 };
@@ -28,6 +28,9 @@ pub(crate) struct Ctx {
 pub enum Class {
     /// Whoever holds a token and sends it in the body.
     AuthenticatedByBody,
+    /// Operators, as [`Internal`](Self::Internal), until [`diagnostics_unprotected`](crate::AuthRouter::diagnostics_unprotected) makes it
+    /// [`Public`](Self::Public).
+    Diagnostic,
     /// Other services, by `X-API-Key`.
     Internal,
     /// Anybody.
@@ -41,6 +44,7 @@ impl Class {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthenticatedByBody => "Authenticated by its body",
+            Self::Diagnostic => "Internal; Public in development",
             Self::Internal => "Internal",
             Self::Public => "Public",
             Self::Verified => "Verified",
@@ -90,6 +94,7 @@ type Paid = Box<dyn Fn(Ctx, InternalCaller, Billing) -> Work + Send + Sync>;
 
 enum Handler {
     Billing(Paid),
+    Diagnostic(With<Operator>),
     Internal(With<InternalCaller>),
     Open(Plain),
     Verified(With<VerifiedUser>),
@@ -142,6 +147,20 @@ where
 {
     let handler = Handler::Verified(Box::new(move |ctx, who| Box::pin(handler(ctx, who))));
     Route::new(endpoint, method, path, Class::Verified, handler)
+}
+
+pub(crate) fn diagnostic<F, W>(
+    endpoint: Endpoint,
+    method: Method,
+    path: &'static str,
+    handler: F,
+) -> Route
+where
+    F: Fn(Ctx, Operator) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Reply, Problem>> + Send + 'static,
+{
+    let handler = Handler::Diagnostic(Box::new(move |ctx, who| Box::pin(handler(ctx, who))));
+    Route::new(endpoint, method, path, Class::Diagnostic, handler)
 }
 
 pub(crate) fn internal<F, W>(
@@ -233,6 +252,14 @@ impl Route {
         self
     }
 
+    /// A diagnostic route for everybody; others stay as they are.
+    pub(crate) fn unprotected(mut self) -> Self {
+        if self.info.class == Class::Diagnostic {
+            self.info.class = Class::Public;
+        }
+        self
+    }
+
     /// Checks the class; what comes back can be run without another check.
     pub(crate) async fn admit(
         &self,
@@ -246,6 +273,11 @@ impl Route {
                 let who = proof::internal(keys, headers)?;
                 let billing = billing.cloned().ok_or(Problem::NotFound)?;
                 Box::new(move |ctx| run(ctx, who, billing))
+            }
+            Handler::Diagnostic(run) => {
+                let is_open = self.info.class == Class::Public;
+                let who = proof::operator(is_open, keys, headers)?;
+                Box::new(move |ctx| run(ctx, who))
             }
             Handler::Internal(run) => {
                 let who = proof::internal(keys, headers)?;

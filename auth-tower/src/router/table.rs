@@ -4,7 +4,9 @@ use std::fmt;
 
 use http::Method;
 
-use super::route::{Route, RouteInfo, authenticated_by_body, billing, internal, public, verified};
+use super::route::{
+    Route, RouteInfo, authenticated_by_body, billing, diagnostic, internal, public, verified,
+};
 use crate::endpoints::{
     change_email, change_password, credits, delete_account, diagnostics, login, logout,
     lookup_user, me, oauth, refresh, register, resend_verification, reset_password, revoke,
@@ -76,6 +78,8 @@ endpoints! {
     Revoke => "revoke",
     /// `GET /auth/sessions`
     Sessions => "sessions",
+    /// `GET /auth/test-email`
+    TestEmail => "test_email",
     /// `GET /credits/transactions`
     Transactions => "transactions",
     /// `POST /auth/unlink/{provider}`
@@ -88,6 +92,8 @@ endpoints! {
     VerifyEmail => "verify_email",
     /// `GET /auth/verify-email`
     VerifyEmailLink => "verify_email_link",
+    /// `GET /auth/verify-email-templates`
+    VerifyEmailTemplates => "verify_email_templates",
 }
 
 impl fmt::Display for Endpoint {
@@ -123,6 +129,8 @@ pub(crate) fn declared() -> Vec<Route> {
         public(E::ResendVerification, POST, "/auth/resend-verification", resend_verification::resend_verification).json().by_mail().says("Mails another verification link"),
         public(E::RequestPasswordReset, POST, "/auth/password-reset-request", reset_password::request_password_reset).json().by_mail().says("Mails a link to set a new password"),
         public(E::ResetPassword, POST, "/update-password", reset_password::reset_password).json().by_mail().says("Sets a new password by the mailed token and ends every session"),
+        diagnostic(E::TestEmail, GET, "/auth/test-email", diagnostics::test_email).with_effect().by_mail().says("Sends a mail to the operator, and tells whether it left"),
+        diagnostic(E::VerifyEmailTemplates, GET, "/auth/verify-email-templates", diagnostics::verify_email_templates).by_mail().says("Renders every mail in every language, and tells what is wrong"),
         public(E::OauthLogin, GET, "/auth/oauth/{provider}/login", oauth::start).query().with_effect().says("Sends the browser to a provider to sign in"),
         public(E::OauthCallback, GET, "/auth/oauth/{provider}/callback", oauth::callback).query().with_effect().says("Opens a session, or links, when the browser comes back from a provider"),
         public(E::OauthExchange, POST, "/auth/oauth/exchange", oauth::exchange).json().says("Trades the code that a sign-in ended with for tokens"),

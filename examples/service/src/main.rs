@@ -141,6 +141,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         .enumeration_protection(settings.accounts.enumeration_protection)
         .hashing(settings.accounts.hashing)
         .service_name(&settings.server.service_name)
+        .test_mail_to(settings.mail.test_to.clone())
         .unverified_account_lifetime(settings.accounts.unverified_lifetime);
     if let Some(templates) = &settings.templates {
         builder = builder.templates(templates.clone());
@@ -156,10 +157,13 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     let builder = builder.allowed_redirects(settings.sign_in.allowed_redirects.iter().cloned());
     let auth = mailing.offer(builder, links).build()?;
 
-    let routes = AuthRouter::new(&auth)
+    let mut routes = AuthRouter::new(&auth)
         .billing(database.billing(&auth))
         .internal_keys(settings.server.internal_keys.clone())
         .client_ip(ClientIp::peer());
+    if settings.environment == Environment::Development {
+        routes = routes.diagnostics_unprotected();
+    }
     let shown = mailing
         .folder()
         .cloned()

@@ -70,7 +70,7 @@ impl Shown {
         match class {
             // Neither looks at headers.
             Class::AuthenticatedByBody | Class::Public => Admitted,
-            Class::Internal => self.as_service,
+            Class::Diagnostic | Class::Internal => self.as_service,
             Class::Verified => self.as_user,
             unknown => panic!("the matrix does not know the class {unknown}: teach it"),
         }

@@ -7,6 +7,7 @@ mod change_email;
 mod change_password;
 mod credits;
 mod delete_account;
+mod diagnostics;
 mod even_times;
 mod failures;
 mod health;

@@ -482,7 +482,7 @@ async fn the_checks_come_in_their_order(store: StoreKind) {
         let nobody = app.call(method, &path).raw(too_large.clone()).await;
         match route.class {
             Class::Verified => nobody.refused(401, "missing_token"),
-            Class::Internal => nobody.refused(401, "invalid_api_key"),
+            Class::Diagnostic | Class::Internal => nobody.refused(401, "invalid_api_key"),
             _ => nobody.refused(415, "unsupported_media_type"),
         };
         let answer = request(&app, &route, &ada).raw(too_large.clone()).await;

@@ -2,7 +2,7 @@ use std::fmt;
 
 use auth_core::{
     adapters::{Sender, SmtpEncryption, SmtpError, SmtpMailer},
-    types::Secret,
+    types::{Email, Secret},
 };
 
 use super::{
@@ -15,6 +15,8 @@ pub(crate) struct Mail {
     pub(crate) sender: Sender,
     /// `None`: they stay on the machine, or there are none.
     pub(crate) relay: Option<Relay>,
+    /// Who gets test mails.
+    pub(crate) test_to: Email,
 }
 
 /// The server that takes mails in.
@@ -71,8 +73,11 @@ impl Mail {
             }
             None
         };
+        let sender = sender.or_else(|| Sender::parse("auth-service@localhost.localdomain").ok())?;
+        let address = |text: &str| Email::parse(text).map_err(|_| "must be an e-mail address");
         Some(Self {
-            sender: sender.or_else(|| Sender::parse("auth-service@localhost.localdomain").ok())?,
+            test_to: reader.or("MAIL_TEST_TO", sender.email().clone(), address),
+            sender,
             relay,
         })
     }
