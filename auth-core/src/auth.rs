@@ -5,12 +5,13 @@ use time::{Duration, OffsetDateTime};
 use tokio::sync::Notify;
 
 use crate::{
+    adapters::LocalLimits,
     error::Error,
     features::oauth::{OAuth, Provider},
     jwt::{Access, KeyError, KeyRing, SigningKeys},
     mail::{Duty, Links, Post},
     passwords::{Hashing, PasswordPool},
-    ports::{Clock, Mailer, OAuthProvider, OsRandom, Random, Store, SystemClock},
+    ports::{AttemptLimiter, Clock, Mailer, OAuthProvider, OsRandom, Random, Store, SystemClock},
     types::{
         AuditEntry, AuditEvent, AuditId, Client, Digest, Email, Letter, MailId, NewMailedToken,
         NewSession, PendingToken, ProviderName, Purpose, QueuedMail, Record, RedirectUri, Secret,
@@ -38,6 +39,7 @@ pub struct Auth {
 }
 
 pub(crate) struct Shared {
+    pub(crate) attempts: Arc<dyn AttemptLimiter>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) duty: Duty,
     pub(crate) keys: KeyRing,
@@ -118,6 +120,7 @@ pub enum BuildError {
 pub struct AuthBuilder {
     store: Arc<dyn Store>,
     keys: SigningKeys,
+    attempts: Arc<dyn AttemptLimiter>,
     audience: String,
     clock: Arc<dyn Clock>,
     hashing: Hashing,
@@ -145,6 +148,13 @@ impl AuthBuilder {
     #[must_use]
     pub fn allowed_redirects(mut self, pages: impl IntoIterator<Item = RedirectUri>) -> Self {
         self.oauth.allowed_redirects.extend(pages);
+        self
+    }
+
+    /// What counts wrong passwords; [`LocalLimits`] by default, which several processes do not share.
+    #[must_use]
+    pub fn attempt_limiter(mut self, limiter: impl AttemptLimiter) -> Self {
+        self.attempts = Arc::new(limiter);
         self
     }
 
@@ -314,6 +324,7 @@ impl AuthBuilder {
         Ok(Auth {
             store: self.store,
             shared: Arc::new(Shared {
+                attempts: self.attempts,
                 clock: self.clock,
                 duty: Duty::default(),
                 keys: KeyRing::new(&self.keys, &self.issuer, &self.audience)?,
@@ -335,6 +346,7 @@ impl Auth {
         AuthBuilder {
             store: Arc::new(store),
             keys,
+            attempts: Arc::new(LocalLimits::new()),
             audience: "auth-tower".to_owned(),
             clock: Arc::new(SystemClock),
             hashing: Hashing::default(),

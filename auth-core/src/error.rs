@@ -101,6 +101,9 @@ pub enum Error {
     /// A refresh token came back after its successor was in use: the session is over.
     #[error("the refresh token was used before")]
     TokenReused,
+    /// Too many wrong passwords: no password of this account is checked for this client before that time is over, the right one neither.
+    #[error("too many wrong passwords were sent")]
+    TooManyAttempts(Duration),
     /// The store cannot be reached. The same call may pass later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
@@ -167,6 +170,7 @@ impl Error {
             Self::Throttled(_) => "rate_limited",
             Self::TokenExpired => "token_expired",
             Self::TokenReused => "token_reused",
+            Self::TooManyAttempts(_) => "too_many_attempts",
             Self::Unavailable(_) => "unavailable",
             Self::UserExists(_) => "user_exists",
             Self::UserNotFound => "user_not_found",

@@ -27,6 +27,7 @@ mod endpoints;
 mod internal_keys;
 pub mod mount;
 mod proof;
+pub mod rate_limit;
 mod read;
 mod request_id;
 pub mod require;
@@ -36,11 +37,12 @@ mod router;
 mod testing;
 
 pub use body::{AuthBody, BoxError};
-pub use client_ip::{ClientIp, PeerAddr};
+pub use client_ip::{ClientIp, InvalidProxies, PeerAddr, TrustedProxies};
 pub use http;
 pub use internal_keys::{InternalKeys, InvalidKey};
 pub use mount::AuthLayer;
 pub use proof::{AuthenticatedUser, InternalCaller, Operator, VerifiedUser};
+pub use rate_limit::RateLimits;
 pub use read::Input;
 pub use request_id::RequestId;
 pub use router::{

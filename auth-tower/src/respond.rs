@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::{
     body::AuthBody,
+    rate_limit::Limited,
     request_id::{RequestId, X_REQUEST_ID},
 };
 
@@ -138,6 +139,8 @@ pub(crate) enum Problem {
     NotFound,
     /// A body over the cap.
     PayloadTooLarge,
+    /// The client's budget is used up; how long until there is one more.
+    RateLimited(Duration),
     /// A body of another or no type.
     UnsupportedMediaType,
 }
@@ -180,6 +183,10 @@ impl Problem {
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "There is nothing at this path."),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+            Self::RateLimited(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests came from this address; the Retry-After header says when the next one is answered.",
+            ),
             Self::UnsupportedMediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "The Content-Type of the body is missing or not one that this endpoint reads.",
@@ -196,6 +203,7 @@ impl Problem {
             Self::MissingToken => "missing_token",
             Self::NotFound => "not_found",
             Self::PayloadTooLarge => "payload_too_large",
+            Self::RateLimited(_) => "rate_limited",
             Self::UnsupportedMediaType => "unsupported_media_type",
         }
     }
@@ -217,7 +225,8 @@ impl Problem {
     /// How long the client has to wait, where that is known.
     fn wait(&self) -> Option<Duration> {
         match self {
-            Self::Core(Error::Throttled(wait)) => Some(*wait),
+            Self::Core(Error::Throttled(wait) | Error::TooManyAttempts(wait))
+            | Self::RateLimited(wait) => Some(*wait),
             _ => None,
         }
     }
@@ -255,6 +264,11 @@ impl Problem {
             Self::Core(error) | Self::MailedToken(error) if status.is_server_error() => {
                 log_failure(error, Some(request_id.as_str()));
             }
+            // ASVS 16.3.1
+            Self::Core(Error::TooManyAttempts(_)) => tracing::warn!(
+                request_id = request_id.as_str(),
+                "a password is not looked at: too many wrong ones came before it"
+            ),
             // ASVS 16.3.2
             Self::InvalidApiKey => tracing::info!(
                 request_id = request_id.as_str(),
@@ -378,6 +392,10 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
             StatusCode::UNAUTHORIZED,
             "The refresh token was used before; the session is over.",
         ),
+        Error::TooManyAttempts(_) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many wrong passwords were sent; the Retry-After header says when the next one is looked at.",
+        ),
         Error::Unavailable(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The service is unavailable; try again in a moment.",
@@ -459,6 +477,35 @@ pub(crate) fn respond(
     response
 }
 
+/// Says how the budget stands (draft-ietf-httpapi-ratelimit-headers).
+pub(crate) fn show_limit<B>(response: &mut Response<B>, limited: &Limited) {
+    let Limited {
+        class,
+        quota,
+        standing,
+    } = limited;
+    let window = quota.window().whole_seconds();
+    let fields = [
+        (
+            HeaderName::from_static("ratelimit-policy"),
+            format!("\"{class}\";q={};w={window}", quota.burst()),
+        ),
+        (
+            HeaderName::from_static("ratelimit"),
+            format!(
+                "\"{class}\";r={};t={}",
+                standing.remaining,
+                whole_seconds(standing.next)
+            ),
+        ),
+    ];
+    for (name, text) in fields {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+}
+
 fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
     let (status, detail) = problem.sheet();
     problem.log(status, request_id);
@@ -485,7 +532,7 @@ fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
         headers.push((WWW_AUTHENTICATE, challenge));
     }
     if let Some(wait) = problem.wait() {
-        headers.push((RETRY_AFTER, seconds(wait)));
+        headers.push((RETRY_AFTER, whole_seconds(wait).into()));
     } else if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.push((RETRY_AFTER, RETRY_AFTER_SECONDS));
     }
@@ -499,9 +546,8 @@ fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
 }
 
 /// Whole ones, and never too early (RFC 9110 §10.2.3).
-fn seconds(wait: Duration) -> HeaderValue {
-    let whole = wait.whole_seconds() + i64::from(wait.subsec_nanoseconds() > 0);
-    HeaderValue::from(whole.max(1))
+fn whole_seconds(wait: Duration) -> i64 {
+    (wait.whole_seconds() + i64::from(wait.subsec_nanoseconds() > 0)).max(1)
 }
 
 fn allow_header(allow: &str) -> Option<(HeaderName, HeaderValue)> {
@@ -684,6 +730,18 @@ mod tests {
             (Problem::MalformedBody, 400, "malformed_json", None),
             (Problem::NotFound, 404, "not_found", None),
             (Problem::PayloadTooLarge, 413, "payload_too_large", None),
+            (
+                Problem::RateLimited(Duration::seconds(2)),
+                429,
+                "rate_limited",
+                None,
+            ),
+            (
+                Error::TooManyAttempts(Duration::seconds(2)).into(),
+                429,
+                "too_many_attempts",
+                None,
+            ),
             (
                 Problem::UnsupportedMediaType,
                 415,

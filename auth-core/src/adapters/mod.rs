@@ -1,11 +1,13 @@
 //! Ready implementations of the ports.
 
+mod local_limits;
 mod memory;
 #[cfg(feature = "oidc")]
 mod oidc;
 #[cfg(feature = "smtp")]
 mod smtp;
 
+pub use local_limits::LocalLimits;
 pub use memory::MemoryStore;
 #[cfg(feature = "oidc")]
 pub use oidc::{OidcError, OidcProvider};

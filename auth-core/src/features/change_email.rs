@@ -31,14 +31,16 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::CurrentPasswordInvalid`]; [`Error::EmailTaken`]; [`Error::Invalid`] when it is the address already; [`Error::InvalidToken`] when the
-    /// session has ended meanwhile; [`Error::Overloaded`]; [`Error::Throttled`].
+    /// session has ended meanwhile; [`Error::Overloaded`]; [`Error::Throttled`]; [`Error::TooManyAttempts`].
     pub async fn request_email_change(
         &self,
         who: &Authenticated,
         cmd: ChangeEmail,
         client: &Client,
     ) -> Result<(), Error> {
-        let account = self.prove_password(who.user.id, cmd.current).await?;
+        let account = self
+            .prove_password(who.user.id, cmd.current, client)
+            .await?;
         let user = account.user;
         if user.email == cmd.new_email {
             let reason = Invalid::new("unchanged", "This is the address of the account already.");

@@ -24,7 +24,8 @@ impl Auth {
     /// Changes the password: every other session ends, and this one gets new tokens.
     ///
     /// # Errors
-    /// [`Error::CurrentPasswordInvalid`]; [`Error::Invalid`] when the new password contains the name or the address; [`Error::Overloaded`].
+    /// [`Error::CurrentPasswordInvalid`]; [`Error::Invalid`] when the new password contains the name or the address; [`Error::Overloaded`];
+    /// [`Error::TooManyAttempts`].
     pub async fn change_password(
         &self,
         who: &Authenticated,
@@ -35,7 +36,7 @@ impl Auth {
         cmd.new
             .check_owner(&user.username, &user.email)
             .map_err(|reason| Error::invalid("new_password", reason))?;
-        let account = self.prove_password(user.id, cmd.current).await?;
+        let account = self.prove_password(user.id, cmd.current, client).await?;
         let password = self.shared.passwords.hash(cmd.new).await?;
 
         let now = self.now();
@@ -82,22 +83,23 @@ impl Auth {
     pub(super) async fn prove_password(
         &self,
         user: UserId,
-        attempt: PasswordAttempt,
+        password: PasswordAttempt,
+        client: &Client,
     ) -> Result<Account, Error> {
+        let attempt = self.attempt(user, client);
+        self.may_check(&attempt).await?;
         let account = self
             .store
             .account(&AccountKey::Id(user))
             .await?
             .ok_or(Error::InvalidToken)?;
-        match self
-            .shared
-            .passwords
-            .verify(attempt, account.password.clone())
-            .await?
-        {
-            Verdict::Mismatch => Err(Error::CurrentPasswordInvalid),
-            Verdict::Match | Verdict::Outdated => Ok(account),
-        }
+        let stored = account.password.clone();
+        let verdict = self.shared.passwords.verify(password, stored).await?;
+        let is_right = verdict != Verdict::Mismatch;
+        self.settle(&attempt, is_right).await?;
+        is_right
+            .then_some(account)
+            .ok_or(Error::CurrentPasswordInvalid)
     }
 
     pub(super) fn password_changed(&self, user: &User, now: OffsetDateTime) -> Option<QueuedMail> {

@@ -16,7 +16,7 @@ impl Auth {
     /// Deletes the account: its sessions, tokens and unsent mails go, its name and address become free.
     ///
     /// # Errors
-    /// Where a password is set: [`Error::Invalid`] without one, [`Error::CurrentPasswordInvalid`] with a wrong one.
+    /// Where a password is set: [`Error::Invalid`] without one, [`Error::CurrentPasswordInvalid`] with a wrong one, [`Error::TooManyAttempts`].
     /// Where none is set: [`Error::ReauthenticationRequired`] when the session is older than five minutes.
     /// [`Error::InvalidToken`] when the session has ended meanwhile.
     pub async fn delete_account(
@@ -25,7 +25,7 @@ impl Auth {
         password: Option<PasswordAttempt>,
         client: &Client,
     ) -> Result<(), Error> {
-        let account = self.prove_owner(who, password).await?;
+        let account = self.prove_owner(who, password, client).await?;
         let user = account.user;
         let now = self.now();
         let mut record = self.record(
@@ -62,9 +62,10 @@ impl Auth {
         &self,
         who: &Authenticated,
         password: Option<PasswordAttempt>,
+        client: &Client,
     ) -> Result<Account, Error> {
         match (who.user.has_password, password) {
-            (true, Some(attempt)) => self.prove_password(who.user.id, attempt).await,
+            (true, Some(attempt)) => self.prove_password(who.user.id, attempt, client).await,
             (true, None) => Err(Error::invalid(
                 "password",
                 Invalid::new("required", "This field is required."),

@@ -19,12 +19,18 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] when either does not match, the account has no password, it is disabled, or, with enumeration protection,
-    /// its address was never proven: the same answer after the same time, so nobody learns which accounts exist. [`Error::Overloaded`].
+    /// its address was never proven: the same answer after the same time, so nobody learns which accounts exist. [`Error::TooManyAttempts`], for a name that
+    /// no account has, too. [`Error::Overloaded`].
     pub async fn login(&self, cmd: Login, client: &Client) -> Result<Tokens, Error> {
         let account = match AccountKey::login_name(&cmd.name) {
             Some(key) => self.store.account(&key).await?,
             None => None,
         };
+        let attempt = match &account {
+            Some(account) => self.attempt(account.user.id, client),
+            None => self.attempt_on_nobody(&cmd.name, client),
+        };
+        self.may_check(&attempt).await?;
         // Hash even when there is nothing to compare with, or the time tells which names exist.
         let stored = account
             .as_ref()
@@ -42,6 +48,7 @@ impl Auth {
             let is_open = user.is_verified || !self.enumeration_protection();
             verdict != Verdict::Mismatch && is_open && !user.is_disabled
         });
+        self.settle(&attempt, account.is_some()).await?;
         let Some(account) = account else {
             self.store
                 .append(self.record(AuditEvent::LoginFailed, user_id, None, client, now))

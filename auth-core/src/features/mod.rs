@@ -1,6 +1,7 @@
 //! One file a feature, each with its own `impl Auth`.
 
 mod admin;
+mod attempts;
 mod change_email;
 mod change_password;
 mod delete_account;

@@ -89,6 +89,9 @@ impl Auth {
             .await?
         {
             Redeemed::Done(_) => {
+                // Or who forgot the old password could not log in with the new one.
+                let attempt = self.attempt(user.id, client);
+                self.shared.attempts.forget(&attempt).await;
                 self.shared.mail_queued.notify_one();
                 Ok(())
             }

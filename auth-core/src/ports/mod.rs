@@ -1,5 +1,6 @@
 //! What the outside must do for the core: keep rows, send mail, tell the time, draw random bits.
 
+mod attempt_limiter;
 mod audit;
 mod clock;
 mod credit_store;
@@ -9,12 +10,16 @@ mod mailer;
 mod oauth;
 mod outbox;
 mod random;
+mod rate_limiter;
 mod session_store;
 mod store;
 mod user_store;
 
 #[doc(hidden)] // for `delegate!`
 pub use async_trait::async_trait;
+pub use attempt_limiter::{
+    Attempt, AttemptLimiter, SLOW, WINDOW, WRONG_FROM_A_NETWORK, WRONG_IN_A_ROW,
+};
 pub use audit::AuditLog;
 pub use clock::{Clock, SystemClock};
 pub use credit_store::{
@@ -27,6 +32,7 @@ pub use oauth::{
 };
 pub use outbox::{ClaimedMail, DeadMail, DeadMails, MailCounts, Outbox};
 pub use random::{OsRandom, Random};
+pub use rate_limiter::{Quota, RateLimiter, Standing};
 pub use session_store::{Authenticated, Ended, Rotated, Rotation, SessionStore};
 pub use store::{Store, StoreError, Swept, Unique};
 pub use user_store::{Begun, EmailChange, PasswordChange, Redeemed, UserStore};

@@ -9,6 +9,7 @@ mod id;
 mod identity;
 mod ledger;
 mod mailed_token;
+mod network;
 mod password;
 mod record;
 mod redirect_uri;
@@ -27,6 +28,7 @@ pub use ledger::{
     BookedEntry, Caller, Description, Direction, Entry, EntryKind, IdempotencyKey, ReferenceId,
 };
 pub use mailed_token::{Change, NewMailedToken, Purpose, Throttle};
+pub use network::Network;
 pub use password::{Password, PasswordAttempt, PasswordHash};
 pub use record::{AuditEntry, AuditEvent, Letter, PaidPeriod, PendingToken, QueuedMail, Record};
 pub use redirect_uri::RedirectUri;

@@ -1,7 +1,10 @@
 //! The way of a request through our routes.
 
 use auth_billing::Billing;
-use auth_core::{Auth, types::Client};
+use auth_core::{
+    Auth,
+    types::{Client, Network},
+};
 use http::{
     HeaderMap, HeaderName, Method, Request, Response,
     header::{ACCEPT_LANGUAGE, USER_AGENT},
@@ -17,9 +20,10 @@ use crate::{
     body::{AuthBody, BoxError},
     client_ip::ClientIp,
     internal_keys::InternalKeys,
+    rate_limit::{Limited, RateLimits},
     read::{self, Cookies},
     request_id::RequestId,
-    respond::{Problem, Reply, respond},
+    respond::{Problem, Reply, respond, show_limit},
 };
 
 /// The routes of one host, and all that they need.
@@ -28,6 +32,7 @@ pub(crate) struct Dispatch {
     pub(crate) billing: Option<Billing>,
     pub(crate) client_ip: ClientIp,
     pub(crate) keys: InternalKeys,
+    pub(crate) limits: Option<RateLimits>,
     pub(crate) paths: Paths,
 }
 
@@ -119,8 +124,15 @@ impl Dispatch {
     {
         let (parts, body) = request.into_parts();
         let request_id = RequestId::of(&parts.headers);
-        let outcome = self.handle(hit, &parts, body, &request_id).await;
-        respond(outcome, &parts.method, &request_id)
+        let mut limited = None;
+        let outcome = self
+            .handle(hit, &parts, body, &request_id, &mut limited)
+            .await;
+        let mut response = respond(outcome, &parts.method, &request_id);
+        if let Some(limited) = &limited {
+            show_limit(&mut response, limited);
+        }
+        response
     }
 
     /// The order of the checks is part of the contract: 404, 405, 429, the class, 415, 413, 400, 422.
@@ -130,6 +142,7 @@ impl Dispatch {
         parts: &Parts,
         body: B,
         request_id: &RequestId,
+        limited: &mut Option<Limited>,
     ) -> Result<Reply, Problem>
     where
         B: Body + Send,
@@ -150,8 +163,14 @@ impl Dispatch {
             .ok_or_else(|| Problem::MethodNotAllowed(resource.allow.clone()))?;
         let client = self.client(parts, request_id);
 
-        // The rate limit belongs here: before the class is checked, which costs a look-up.
-
+        if let Some(limits) = &self.limits {
+            let network = Network::of_client(client.ip);
+            let Limited { standing, .. } =
+                *limited.insert(limits.take(route.info.rate_class, network).await);
+            if !standing.is_admitted {
+                return Err(Problem::RateLimited(standing.next));
+            }
+        }
         let run = route
             .admit(
                 &self.auth,

@@ -25,7 +25,9 @@ pub use self::{
     service::{AuthFuture, AuthService},
     table::{Endpoint, routes},
 };
-use crate::{client_ip::ClientIp, internal_keys::InternalKeys, mount::AuthLayer};
+use crate::{
+    client_ip::ClientIp, internal_keys::InternalKeys, mount::AuthLayer, rate_limit::RateLimits,
+};
 
 /// Puts the endpoints together: all that [`routes`] names, but those that need mail when [`Auth`] has no mailer, and those of credits without
 /// [`billing`](Self::billing).
@@ -55,19 +57,21 @@ pub struct AuthRouter {
     billing: Option<Billing>,
     client_ip: ClientIp,
     keys: InternalKeys,
+    limits: Option<RateLimits>,
     prefix: Prefix,
     unprotected: bool,
     without: Vec<Endpoint>,
 }
 
 impl AuthRouter {
-    /// All endpoints, without a prefix, an internal key or a known client address.
+    /// All endpoints, under the default [limits](crate::rate_limit), without a prefix, an internal key or a known client address.
     pub fn new(auth: &Auth) -> Self {
         Self {
             auth: auth.clone(),
             billing: None,
             client_ip: ClientIp::none(),
             keys: InternalKeys::none(),
+            limits: Some(RateLimits::default()),
             prefix: Prefix::default(),
             unprotected: false,
             without: Vec::new(),
@@ -107,6 +111,21 @@ impl AuthRouter {
         self
     }
 
+    /// How much one client may ask for; 100 requests a minute of what guesses can be made with, and 1000 of the rest, by default.
+    pub fn rate_limits(mut self, limits: RateLimits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Leaves limits to what stands before this router.
+    ///
+    /// # Security
+    /// Without any, whoever asks often enough keeps the hashing threads busy and tries many passwords on many accounts.
+    pub fn without_rate_limits(mut self) -> Self {
+        self.limits = None;
+        self
+    }
+
     /// Leaves an endpoint out. A path without any is the host's own again.
     pub fn without(mut self, endpoint: Endpoint) -> Self {
         self.without.push(endpoint);
@@ -135,6 +154,7 @@ impl AuthRouter {
             billing: self.billing,
             client_ip: self.client_ip,
             keys: self.keys,
+            limits: self.limits,
             paths,
         })
     }

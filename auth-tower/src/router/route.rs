@@ -10,6 +10,7 @@ use super::table::Endpoint;
 use crate::{
     internal_keys::InternalKeys,
     proof::{self, InternalCaller, Operator, VerifiedUser},
+    rate_limit::RateClass,
     read::{Cookies, Fields, Input},
     respond::{Problem, Reply},
 };
@@ -70,6 +71,8 @@ pub struct RouteInfo {
     pub path: &'static str,
     /// Who may call it.
     pub class: Class,
+    /// Which budget its requests take from.
+    pub rate_class: RateClass,
     /// Where its fields come from.
     pub input: Input,
     /// The most bytes of a body.
@@ -200,7 +203,7 @@ impl Route {
     /// Of a body, unless a route says otherwise.
     const BODY_LIMIT: usize = 64 * 1024;
 
-    const fn new(
+    fn new(
         endpoint: Endpoint,
         method: Method,
         path: &'static str,
@@ -212,6 +215,7 @@ impl Route {
             method,
             path,
             class,
+            rate_class: RateClass::of(path),
             input: Input::None,
             body_limit: Self::BODY_LIMIT,
             needs_billing: false,

@@ -342,6 +342,7 @@ fn service_of(host: &Host, routes: impl IntoIterator<Item = Route>) -> AuthServi
         auth: host.auth.clone(),
         billing: None,
         client_ip: ClientIp::none(),
+        limits: None,
         keys: InternalKeys::none(),
         paths: Paths::new("", routes),
     }))

@@ -5,14 +5,16 @@
 //! cargo run -p minimal-axum
 //! ```
 
+use std::net::SocketAddr;
+
 use async_trait::async_trait;
 use auth_core::{
     Auth, Links, SigningKeys,
     ports::{Mailer, MailerError, OutgoingMail},
 };
 use auth_store_sqlite::SqliteStore;
-use auth_tower::{AuthRouter, VerifiedUser, require};
-use axum::{Extension, Router, routing::get};
+use auth_tower::{AuthRouter, ClientIp, VerifiedUser, require};
+use axum::{Extension, Router, extract::ConnectInfo, routing::get};
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -29,13 +31,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             "/reports",
             get(reports).route_layer(require::verified(&auth)),
         )
-        .layer(AuthRouter::new(&auth).into_layer());
+        .layer(AuthRouter::new(&auth).client_ip(peer()).into_layer());
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let serve = async { axum::serve(TcpListener::bind("127.0.0.1:3000").await?, app).await };
 
     tokio::select! {
         served = serve => Ok(served?),
         () = auth.run_workers(std::future::pending()) => Ok(()),
     }
+}
+
+/// By the client's address requests are limited and sessions are named.
+fn peer() -> ClientIp {
+    ClientIp::from_fn(|parts| {
+        let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
+        Some(peer.ip())
+    })
 }
 
 async fn reports(Extension(user): Extension<VerifiedUser>) -> String {

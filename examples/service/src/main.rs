@@ -24,7 +24,7 @@ use auth_core::{
     Links,
     types::{ProviderName, RedirectUri},
 };
-use auth_tower::{AuthRouter, ClientIp};
+use auth_tower::AuthRouter;
 use axum::{body::Body, http::Request};
 use clap::{Parser, Subcommand};
 use settings::{Environment, Settings};
@@ -160,7 +160,8 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     let mut routes = AuthRouter::new(&auth)
         .billing(database.billing(&auth))
         .internal_keys(settings.server.internal_keys.clone())
-        .client_ip(ClientIp::peer());
+        .client_ip(settings.server.client_ip.clone())
+        .rate_limits(settings.server.rate_limits.clone());
     if settings.environment == Environment::Development {
         routes = routes.diagnostics_unprotected();
     }
@@ -170,14 +171,9 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         .filter(|_| settings.environment == Environment::Development);
     let api = routes.clone().into_service();
     let api = ServiceExt::<Request<Body>>::map_response(api, pages::beside_a_page);
-    let app = Pages::new(
-        auth.clone(),
-        shown,
-        routes.routes(),
-        &settings.server.service_name,
-    )?
-    .router(|page| page.fallback_service(api))
-    .fallback_service(routes.into_service());
+    let app = Pages::new(auth.clone(), shown, routes.routes(), &settings.server)?
+        .router(|page| page.fallback_service(api))
+        .fallback_service(routes.into_service());
 
     // Before the greeting: whoever reads it may ask at once.
     let asked_to_stop = asked_to_stop()?;
@@ -243,7 +239,7 @@ fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String
         Some(google) => line("google", &format!("sign-in by {}", google.issuer)),
         None => line("google", "off (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET)"),
     }
-    line("off", "Stripe, rate limits");
+    line("off", "Stripe");
     for note in &settings.notes {
         line("note", note);
     }

@@ -3,6 +3,7 @@
 
 mod access_matrix;
 mod admin;
+mod attempts;
 mod change_email;
 mod change_password;
 mod credits;
@@ -20,6 +21,7 @@ mod me;
 mod mounting;
 mod oauth;
 mod queries;
+mod rate_limit;
 mod refresh;
 mod register;
 mod resend_verification;

@@ -306,6 +306,7 @@ async fn hostile_texts_do_no_harm(store: StoreKind) {
                         | "invalid_token"
                         | "invalid_credentials"
                         | "current_password_invalid"
+                        | "too_many_attempts"
                 ),
                 "{text:?}: {answer:?}"
             );

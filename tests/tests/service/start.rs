@@ -66,7 +66,7 @@ async fn an_empty_environment_serves() {
                 .to_owned(),
             "  enumeration   not protected (ENUMERATION_PROTECTION=true)".to_owned(),
             "  google        off (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET)".to_owned(),
-            "  off           Stripe, rate limits".to_owned(),
+            "  off           Stripe".to_owned(),
         ]
     );
 

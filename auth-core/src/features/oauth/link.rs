@@ -48,7 +48,7 @@ impl Auth {
     ) -> Result<Linking, Error> {
         let provider = self.shared.oauth.provider(provider)?;
         let redirect_to = self.shared.oauth.allowed(cmd.redirect_to.as_deref())?;
-        let account = self.prove_owner(who, cmd.password).await?;
+        let account = self.prove_owner(who, cmd.password, client).await?;
         let Some(token) = cmd.id_token else {
             let link = LinkFlow {
                 user: who.user.id,

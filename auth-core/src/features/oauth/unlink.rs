@@ -25,7 +25,7 @@ impl Auth {
         if who.user.sign_in_methods().len() == 1 {
             return Err(Error::LastSignInMethod);
         }
-        let account = self.prove_owner(who, password).await?;
+        let account = self.prove_owner(who, password, client).await?;
         let now = self.now();
         let mut record = self.record(
             AuditEvent::IdentityUnlinked,

@@ -4,11 +4,11 @@ use auth_core::{
     Error, VerifiedStatus,
     types::{Client, Password, Secret},
 };
-use auth_tower::{PeerAddr, RequestId};
+use auth_tower::RequestId;
 use axum::{
-    Extension, Form,
+    Form,
     extract::{Query, State},
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
     response::Response,
 };
 use minijinja::context;
@@ -77,14 +77,13 @@ pub(super) async fn cancel_email_change(pages: State<Pages>, link: Query<Link>) 
 
 pub(super) async fn confirm_verify_email(
     State(pages): State<Pages>,
-    peer: Extension<PeerAddr>,
-    headers: HeaderMap,
+    parts: Parts,
     Form(form): Form<Confirmation>,
 ) -> Response {
     let (auth, token, client) = (
         pages.auth.clone(),
         Secret::new(form.token),
-        client(&peer, &headers),
+        client(&pages, &parts),
     );
     match to_its_end(async move { auth.verify_email(&token, &client).await }).await {
         Ok(verified) if verified.status == VerifiedStatus::AlreadyVerified => done(
@@ -97,14 +96,13 @@ pub(super) async fn confirm_verify_email(
             &VERIFY_EMAIL,
             "Thank you: your email address is confirmed.",
         ),
-        Err(error) => failed(&pages, &VERIFY_EMAIL, &error, &headers),
+        Err(error) => failed(&pages, &VERIFY_EMAIL, &error, &parts.headers),
     }
 }
 
 pub(super) async fn confirm_update_password(
     State(pages): State<Pages>,
-    peer: Extension<PeerAddr>,
-    headers: HeaderMap,
+    parts: Parts,
     Form(form): Form<Confirmation>,
 ) -> Response {
     let password = match Password::parse(&form.new_password) {
@@ -114,7 +112,7 @@ pub(super) async fn confirm_update_password(
     let (auth, token, client) = (
         pages.auth.clone(),
         Secret::new(form.token.clone()),
-        client(&peer, &headers),
+        client(&pages, &parts),
     );
     match to_its_end(async move { auth.reset_password(&token, password, &client).await }).await {
         Ok(()) => done(
@@ -130,20 +128,19 @@ pub(super) async fn confirm_update_password(
                 });
             ask_again(&pages, &UPDATE_PASSWORD, &form.token, message)
         }
-        Err(error) => failed(&pages, &UPDATE_PASSWORD, &error, &headers),
+        Err(error) => failed(&pages, &UPDATE_PASSWORD, &error, &parts.headers),
     }
 }
 
 pub(super) async fn confirm_cancel_email_change(
     State(pages): State<Pages>,
-    peer: Extension<PeerAddr>,
-    headers: HeaderMap,
+    parts: Parts,
     Form(form): Form<Confirmation>,
 ) -> Response {
     let (auth, token, client) = (
         pages.auth.clone(),
         Secret::new(form.token),
-        client(&peer, &headers),
+        client(&pages, &parts),
     );
     match to_its_end(async move { auth.cancel_email_change(&token, &client).await }).await {
         Ok(()) => done(
@@ -151,7 +148,7 @@ pub(super) async fn confirm_cancel_email_change(
             &CANCEL_EMAIL_CHANGE,
             "Your old address stays, and every device is logged out. If it was not you who asked for the change, set a new password now.",
         ),
-        Err(error) => failed(&pages, &CANCEL_EMAIL_CHANGE, &error, &headers),
+        Err(error) => failed(&pages, &CANCEL_EMAIL_CHANGE, &error, &parts.headers),
     }
 }
 
@@ -164,11 +161,16 @@ async fn to_its_end<T: Send + 'static>(
         .unwrap_or_else(|panic| Err(Error::Internal(panic.into())))
 }
 
-fn client(peer: &PeerAddr, headers: &HeaderMap) -> Client {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+fn client(pages: &Pages, parts: &Parts) -> Client {
+    let text = |name: HeaderName| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     let mut client =
         Client::default().with_user_agent(text(header::USER_AGENT).unwrap_or_default());
-    client.ip = Some(peer.0.ip());
+    client.ip = pages.client_ip.find(parts);
     client.request_id = text(RequestId::HEADER).map(str::to_owned);
     client.accept_language = text(header::ACCEPT_LANGUAGE).map(str::to_owned);
     client

@@ -8,7 +8,10 @@ mod start;
 use std::sync::Arc;
 
 use auth_core::Auth;
-use auth_tower::RouteInfo;
+use auth_tower::{
+    ClientIp, RouteInfo,
+    rate_limit::{RateClass, RateLimits},
+};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -19,7 +22,7 @@ use axum::{
 };
 use minijinja::{Environment, Value, context};
 
-use crate::mail_folder::MailFolder;
+use crate::{mail_folder::MailFolder, settings::Server};
 
 /// No script, no foreign resource, no frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -35,6 +38,8 @@ const HEADERS: [(HeaderName, &str); 4] = [
 #[derive(Clone)]
 pub(crate) struct Pages {
     auth: Auth,
+    client_ip: ClientIp,
+    limits: RateLimits,
     /// In development only.
     mails: Option<MailFolder>,
     /// What the start page lists.
@@ -48,7 +53,7 @@ impl Pages {
         auth: Auth,
         mails: Option<MailFolder>,
         routes: impl Iterator<Item = RouteInfo>,
-        service_name: &str,
+        server: &Server,
     ) -> Result<Self, minijinja::Error> {
         let mut templates = Environment::new();
         for (name, source) in [
@@ -62,6 +67,8 @@ impl Pages {
         }
         Ok(Self {
             auth,
+            client_ip: server.client_ip.clone(),
+            limits: server.rate_limits.clone(),
             mails,
             routes: routes
                 .map(|route| {
@@ -73,7 +80,7 @@ impl Pages {
                     }
                 })
                 .collect(),
-            service_name: service_name.into(),
+            service_name: server.service_name.as_str().into(),
             templates: Arc::new(templates),
         })
     }
@@ -83,25 +90,40 @@ impl Pages {
         self,
         beside_api: impl FnOnce(MethodRouter<Self>) -> MethodRouter<Self>,
     ) -> Router {
+        let limited = |class| self.limits.layer(class, self.client_ip.clone());
+        // What a page does with a token is what the API does with it, and takes from the same budget.
+        let (shown, done) = (limited(RateClass::Default), limited(RateClass::Auth));
         let mut router = Router::new()
-            .route("/", get(start::start))
-            .route("/style.css", get(style))
-            .route("/verify-email", get(links::verify_email))
-            .route("/verify-email/confirm", post(links::confirm_verify_email))
-            .route("/update-password", beside_api(get(links::update_password)))
+            .route("/", get(start::start).layer(shown.clone()))
+            .route("/style.css", get(style).layer(shown.clone()))
+            .route(
+                "/verify-email",
+                get(links::verify_email).layer(shown.clone()),
+            )
+            .route(
+                "/verify-email/confirm",
+                post(links::confirm_verify_email).layer(done.clone()),
+            )
+            .route(
+                "/update-password",
+                beside_api(get(links::update_password).layer(shown.clone())),
+            )
             .route(
                 "/update-password/confirm",
-                post(links::confirm_update_password),
+                post(links::confirm_update_password).layer(done.clone()),
             )
-            .route("/cancel-email-change", get(links::cancel_email_change))
+            .route(
+                "/cancel-email-change",
+                get(links::cancel_email_change).layer(shown.clone()),
+            )
             .route(
                 "/cancel-email-change/confirm",
-                post(links::confirm_cancel_email_change),
+                post(links::confirm_cancel_email_change).layer(done),
             );
         if self.mails.is_some() {
             router = router
-                .route("/mails/{name}", get(mails::mail))
-                .route("/mails/{name}/html", get(mails::html));
+                .route("/mails/{name}", get(mails::mail).layer(shown.clone()))
+                .route("/mails/{name}/html", get(mails::html).layer(shown));
         }
         router
             .layer(DefaultBodyLimit::max(16 * 1024))

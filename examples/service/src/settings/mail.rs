@@ -60,6 +60,9 @@ const OF_THE_SERVER: [&str; 6] = [
 impl Mail {
     pub(super) fn read(reader: &mut Reader, production: bool) -> Option<Self> {
         let sender = reader.optional("MAIL_FROM", Sender::parse);
+        let test_to = reader.optional("MAIL_TEST_TO", |text| {
+            Email::parse(text).map_err(|_| "must be an e-mail address")
+        });
         let relay = if reader.is_set("MAIL_SERVER") {
             if !reader.is_set("MAIL_FROM") {
                 reader.fault("MAIL_FROM", "must be set where MAIL_SERVER is");
@@ -74,9 +77,8 @@ impl Mail {
             None
         };
         let sender = sender.or_else(|| Sender::parse("auth-service@localhost.localdomain").ok())?;
-        let address = |text: &str| Email::parse(text).map_err(|_| "must be an e-mail address");
         Some(Self {
-            test_to: reader.or("MAIL_TEST_TO", sender.email().clone(), address),
+            test_to: test_to.unwrap_or_else(|| sender.email().clone()),
             sender,
             relay,
         })

@@ -85,15 +85,12 @@ const NOT_OBEYED: &[&str] = &[
     "CORS_ALLOWED_ORIGINS",
     "ENABLE_LOGSTASH",
     "LOG_RETENTION",
-    "RATE_LIMIT_AUTH_PER_MINUTE",
-    "RATE_LIMIT_DEFAULT_PER_MINUTE",
     "REDIS_URL",
     "STRIPE_API_BASE",
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
     "SYSLOG_HOST",
     "SYSLOG_PORT",
-    "TRUSTED_PROXIES",
 ];
 
 impl Settings {
@@ -237,10 +234,13 @@ mod tests {
             ("UNVERIFIED_ACCOUNT_TTL", "hunter2"),
             ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"),
             ("ALGORITHM", "none"),
+            ("RATE_LIMIT_AUTH_PER_MINUTE", "0"),
+            ("RATE_LIMIT_DEFAULT_PER_MINUTE", "hunter2"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8,hunter2"),
         ])
         .err()
         .unwrap();
-        assert_eq!(faults.len(), 13, "{faults:#?}");
+        assert_eq!(faults.len(), 16, "{faults:#?}");
         assert!(!faults.concat().contains("hunter2"), "{faults:#?}");
     }
 

@@ -1,17 +1,22 @@
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
+};
 
 use auth_core::{Links, types::Secret};
-use auth_tower::InternalKeys;
+use auth_tower::{ClientIp, InternalKeys, RateLimits, TrustedProxies};
 
 use super::{is_placeholder, reader::Reader};
 
 /// Where the service is found, and by whom.
 pub(crate) struct Server {
+    pub(crate) client_ip: ClientIp,
     /// `None`: the service's own address.
     pub(crate) frontend: Option<Links>,
     pub(crate) host: IpAddr,
     pub(crate) internal_keys: InternalKeys,
     pub(crate) port: u16,
+    pub(crate) rate_limits: RateLimits,
     pub(crate) service_name: String,
 }
 
@@ -21,7 +26,9 @@ impl Server {
         production: bool,
         generated_key: Option<String>,
     ) -> Self {
+        let proxies = reader.optional("TRUSTED_PROXIES", TrustedProxies::parse);
         Self {
+            client_ip: proxies.map_or_else(ClientIp::peer, ClientIp::behind),
             frontend: frontend(reader, production),
             host: reader.or("HOST", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| {
                 text.parse().map_err(|_| "must be an IP address")
@@ -30,6 +37,10 @@ impl Server {
             port: reader.or("PORT", 8080, |text| {
                 text.parse().map_err(|_| "must be a number from 0 to 65535")
             }),
+            rate_limits: RateLimits::per_minute(
+                per_minute(reader, "RATE_LIMIT_AUTH_PER_MINUTE", 100),
+                per_minute(reader, "RATE_LIMIT_DEFAULT_PER_MINUTE", 1000),
+            ),
             service_name: reader.or("SERVICE_NAME", "authService".to_owned(), |text| {
                 let fits = text.chars().count() <= 60 && !text.chars().any(char::is_control);
                 fits.then(|| text.to_owned())
@@ -37,6 +48,16 @@ impl Server {
             }),
         }
     }
+}
+
+fn per_minute(reader: &mut Reader, name: &str, default: u32) -> NonZeroU32 {
+    let most = reader.or(name, default, |text| {
+        text.parse()
+            .ok()
+            .filter(|most| (1..=1_000_000).contains(most))
+            .ok_or("must be a number from 1 to 1000000")
+    });
+    NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN)
 }
 
 fn frontend(reader: &mut Reader, production: bool) -> Option<Links> {
