@@ -32,6 +32,7 @@ mod ports;
 mod schema;
 mod scope;
 mod sql;
+mod sweep;
 mod unit;
 mod url;
 mod watch;

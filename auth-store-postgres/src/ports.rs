@@ -17,11 +17,13 @@ use auth_core::{
     },
 };
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
 use crate::{
     PgScope, PgStore,
     classify::classify,
     sql::{self, audit, credits, identities, outbox, sessions, tokens, users},
+    sweep,
     unit::{self, Bond, Unit},
 };
 
@@ -510,12 +512,47 @@ macro_rules! ports {
                 now: OffsetDateTime,
                 unverified_before: OffsetDateTime,
             ) -> Result<Swept, StoreError> {
-                self.run(
-                    Bond::Transaction,
-                    (now, unverified_before),
-                    |c, (now, unverified_before)| Box::pin(sql::sweep(c, *now, *unverified_before)),
-                )
-                .await
+                let sessions = || {
+                    self.run(Bond::Writes, now, |c, now| {
+                        Box::pin(sessions::delete_expired(c, *now))
+                    })
+                };
+                let spent = || {
+                    self.run(Bond::Writes, now, |c, now| {
+                        Box::pin(identities::delete_expired(c, *now))
+                    })
+                };
+                let tokens = || {
+                    self.run(Bond::Writes, now, |c, now| {
+                        Box::pin(tokens::delete_expired(c, *now))
+                    })
+                };
+                let accounts = |after| {
+                    self.run(
+                        Bond::Reads,
+                        (unverified_before, after),
+                        |c, (before, after)| Box::pin(users::unverified(c, *before, *after)),
+                    )
+                };
+                let delete = |accounts: Vec<Uuid>| {
+                    // A batch that is refused is tried again one by one, and must have given its locks back by then.
+                    let bond = match accounts[..] {
+                        [_] => Bond::Writes,
+                        _ => Bond::Transaction,
+                    };
+                    self.run(bond, accounts, |c, accounts: &Vec<Uuid>| {
+                        Box::pin(users::delete_unverified(c, accounts))
+                    })
+                };
+                // Accounts last: what goes with them counts as theirs, not as expired.
+                let mut swept = Swept {
+                    sessions: sweep::all(sessions).await?,
+                    spent: sweep::all(spent).await?,
+                    tokens: sweep::all(tokens).await?,
+                    ..Swept::default()
+                };
+                sweep::accounts(&mut swept, accounts, delete).await?;
+                Ok(swept)
             }
         }
     };

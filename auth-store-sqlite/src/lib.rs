@@ -27,6 +27,7 @@ mod classify;
 mod ports;
 mod schema;
 mod sql;
+mod sweep;
 mod write;
 
 use std::{fmt, fs::OpenOptions, io, path::Path, time::Duration};

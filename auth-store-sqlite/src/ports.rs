@@ -16,11 +16,13 @@ use auth_core::{
 };
 use sqlx::{Sqlite, SqliteConnection, pool::PoolConnection};
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
 use crate::{
     SqliteStore,
     classify::classify,
     sql::{self, audit, credits, identities, outbox, sessions, tokens, users},
+    sweep,
     write::{self, Work},
 };
 
@@ -392,10 +394,29 @@ impl Store for SqliteStore {
         now: OffsetDateTime,
         unverified_before: OffsetDateTime,
     ) -> Result<Swept, StoreError> {
-        self.transaction(move |c| {
-            Box::pin(async move { sql::sweep(c, now, unverified_before).await })
-        })
-        .await
+        let sessions = || self.transaction(move |c| Box::pin(sessions::delete_expired(c, now)));
+        let spent = || self.transaction(move |c| Box::pin(identities::delete_expired(c, now)));
+        let tokens = || self.transaction(move |c| Box::pin(tokens::delete_expired(c, now)));
+        let accounts = async |after| {
+            let mut reader = self.reader().await?;
+            users::unverified(&mut reader, unverified_before, after)
+                .await
+                .map_err(classify)
+        };
+        let delete = |accounts: Vec<Uuid>| {
+            self.transaction(move |c| {
+                Box::pin(async move { users::delete_unverified(c, &accounts).await })
+            })
+        };
+        // Accounts last: what goes with them counts as theirs, not as expired.
+        let mut swept = Swept {
+            sessions: sweep::all(sessions).await?,
+            spent: sweep::all(spent).await?,
+            tokens: sweep::all(tokens).await?,
+            ..Swept::default()
+        };
+        sweep::accounts(&mut swept, accounts, delete).await?;
+        Ok(swept)
     }
 }
 

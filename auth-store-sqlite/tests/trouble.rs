@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration as StdDuration};
 
 use auth_core::{
-    ports::{AuditLog, OsRandom, Outbox, StoreError, UserStore},
+    ports::{AuditLog, OsRandom, Outbox, Store, StoreError, Swept, UserStore},
     time::{Duration, OffsetDateTime},
     types::{
         AccountKey, AuditEntry, AuditEvent, AuditId, Email, Letter, MailId, QueuedMail, Record,
@@ -155,4 +155,44 @@ async fn a_mail_for_an_account_that_is_gone_is_dropped_without_an_error() {
     store.append(record).await.unwrap();
     assert_eq!(store.mail_counts().await.unwrap().queued, 0);
     assert_eq!(store.audit_entries(gone, 9).await.unwrap().len(), 1);
+}
+
+/// More than go in one batch, and a table of the host that refers to accounts and lets none of them go.
+#[tokio::test]
+async fn a_sweep_goes_on_past_accounts_that_the_host_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth.db");
+    let store = migrated(&path).await;
+    let mut outside = raw(&path).await;
+    let many = "
+        create table numbers as with recursive n (n) as (select 1 union all select n + 1 from n where n < 450) select n from n;
+        insert into auth_users
+            (id, username, username_key, email, email_key, is_verified, is_admin, is_disabled, credentials_version, locale, created_at, updated_at)
+        select randomblob(16), 'u' || n, 'u' || n, n || '@example.org', n || '@example.org', n = 7, 0, 0, 1, 'en', n % 7 - 1000, 0 from numbers;
+        insert into auth_sessions (id, user_id, created_at, last_used_at, expires_at, ends_at)
+        select randomblob(16), u.id, -1, -1, -1, -1 from auth_users u, numbers where username = 'u7';
+        insert into auth_mailed_tokens (digest, user_id, purpose, email, email_key, created_at, expires_at)
+        select randomblob(32), u.id, 'verify_email', u.email, u.email_key, -3600000000, -1 from auth_users u, numbers where username = 'u7';
+        create table orders (account blob not null references auth_users);
+        insert into orders select id from auth_users where username in ('u1', 'u222', 'u450')";
+    sqlx::raw_sql(many).execute(&mut outside).await.unwrap();
+
+    let swept = store.sweep(NOW, NOW).await.unwrap();
+    let most = Swept {
+        accounts: 446,
+        held: 3,
+        sessions: 450,
+        tokens: 450,
+        ..Swept::default()
+    };
+    assert_eq!(swept, most);
+
+    let free = sqlx::raw_sql("delete from orders");
+    free.execute(&mut outside).await.unwrap();
+    let swept = store.sweep(NOW, NOW).await.unwrap();
+    let rest = Swept {
+        accounts: 3,
+        ..Swept::default()
+    };
+    assert_eq!(swept, rest);
 }

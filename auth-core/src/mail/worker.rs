@@ -239,6 +239,10 @@ impl Auth {
 
     async fn sweep_and_tell(&self) {
         match self.sweep().await {
+            Ok(swept) if swept.held > 0 => tracing::warn!(
+                ?swept,
+                "accounts that were never verified cannot be deleted: something of the host refers to them"
+            ),
             Ok(swept) => tracing::debug!(?swept, "swept"),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "sweeping failed");

@@ -24,6 +24,9 @@ pub trait Store: UserStore + IdentityStore + SessionStore + Outbox + AuditLog {
     /// Deletes what time has ended: expired sessions and their tokens, mailed tokens past `now` and older than an hour (the throttle counts them
     /// until then), marks of spent secrets past `now`, and accounts made before `unverified_before` whose address was never proven.
     ///
+    /// The one method that is many facts: each row goes whole, and a database deletes in small batches, so that a sweep of millions holds nobody up. What
+    /// went before an error stays gone. An account that something of the host holds (a foreign key without cascade) stays, and holds no other.
+    ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Backend`].
     async fn sweep(
@@ -38,6 +41,8 @@ pub trait Store: UserStore + IdentityStore + SessionStore + Outbox + AuditLog {
 pub struct Swept {
     /// Accounts never verified.
     pub accounts: u64,
+    /// Accounts never verified that something of the host holds: they are still there.
+    pub held: u64,
     /// Sessions past their end.
     pub sessions: u64,
     /// Marks of spent secrets past their end.

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 
 use super::{
-    append_about, bytes, sessions,
+    BATCH, append_about, bytes, sessions,
     users::{self, Claimed},
 };
 
@@ -182,16 +182,17 @@ async fn delete_all(connection: &mut PgConnection, user: UserId) -> sqlx::Result
     Ok(())
 }
 
-/// What somebody works on just now is left to the next sweep, so that sweeps wait for nobody.
-pub(super) async fn delete_expired(
+/// At most [`BATCH`] of them. What somebody works on just now is left to the next sweep, so that sweeps wait for nobody.
+pub(crate) async fn delete_expired(
     connection: &mut PgConnection,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth.spent_secrets
-         where digest in (select digest from auth.spent_secrets where expires_at <= $1 for update skip locked)",
+         where digest in (select digest from auth.spent_secrets where expires_at <= $1 order by expires_at limit $2 for update skip locked)",
     )
     .bind(now)
+    .bind(i64::from(BATCH))
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

@@ -18,27 +18,12 @@ pub(crate) mod users;
 
 use std::{error::Error, net::IpAddr};
 
-use auth_core::{
-    ports::Swept,
-    types::{Digest, Record, UserId},
-};
+use auth_core::types::{Digest, Record, UserId};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::{Duration, OffsetDateTime};
 
-/// Deletes what time has ended.
-pub(crate) async fn sweep(
-    connection: &mut PgConnection,
-    now: OffsetDateTime,
-    unverified_before: OffsetDateTime,
-) -> sqlx::Result<Swept> {
-    // Accounts last: what goes with them counts as theirs, not as expired.
-    Ok(Swept {
-        sessions: sessions::delete_expired(connection, now).await?,
-        spent: identities::delete_expired(connection, now).await?,
-        tokens: tokens::delete_expired(connection, now).await?,
-        accounts: users::delete_unverified(connection, unverified_before).await?,
-    })
-}
+/// The most rows that a statement of a sweep names; what goes with them comes on top. Far from any time limit, and no lock is held for long.
+pub(crate) const BATCH: u32 = 200;
 
 /// Reads one of our tables: a database without them serves nobody.
 pub(crate) async fn ping(connection: &mut PgConnection) -> sqlx::Result<()> {

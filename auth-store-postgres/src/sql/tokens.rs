@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Row};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    append_about, before, bytes,
+    BATCH, append_about, before, bytes,
     record::{self, record},
     sessions,
     users::{self, user_columns},
@@ -269,17 +269,20 @@ async fn refuse(
     Ok(Redeemed::Refused)
 }
 
-/// Deletes expired tokens that the throttle counts no longer.
-pub(super) async fn delete_expired(
+/// Deletes expired tokens that the throttle counts no longer, at most [`BATCH`].
+pub(crate) async fn delete_expired(
     connection: &mut PgConnection,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth.mailed_tokens
-         where digest in (select digest from auth.mailed_tokens where expires_at <= $1 and created_at <= $2 for update skip locked)",
+         where digest in (
+             select digest from auth.mailed_tokens where expires_at <= $1 and created_at <= $2 order by expires_at limit $3 for update skip locked
+         )",
     )
     .bind(now)
     .bind(before(now, Duration::HOUR))
+    .bind(i64::from(BATCH))
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

@@ -7,9 +7,10 @@ use auth_core::{
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{
-    append, append_about, bytes, identities,
+    BATCH, append, append_about, bytes, identities,
     record::{self, record},
     sessions,
 };
@@ -422,16 +423,39 @@ async fn delete(
     Ok(done.rows_affected() > 0)
 }
 
-/// What somebody works on just now (the owner who verifies the address in this moment) is left to the next sweep.
-pub(super) async fn delete_unverified(
+/// When an account was made, and its id: the order in which accounts are swept.
+pub(crate) type Place = (OffsetDateTime, Uuid);
+
+/// The oldest accounts after a place that were never verified, at most [`BATCH`].
+pub(crate) async fn unverified(
     connection: &mut PgConnection,
     made_before: OffsetDateTime,
+    after: Option<Place>,
+) -> sqlx::Result<Vec<Place>> {
+    sqlx::query_as(
+        "select created_at, id from auth.users
+         where not is_verified and created_at < $1 and ($2::timestamptz is null or (created_at, id) > ($2, $3))
+         order by created_at, id limit $4",
+    )
+    .bind(made_before)
+    .bind(after.map(|(at, _)| at))
+    .bind(after.map(|(_, id)| id))
+    .bind(i64::from(BATCH))
+    .fetch_all(connection)
+    .await
+}
+
+/// Deletes those of the accounts that are not verified. What somebody works on just now (the owner who verifies the address in this moment) is left to the
+/// next sweep.
+pub(crate) async fn delete_unverified(
+    connection: &mut PgConnection,
+    accounts: &[Uuid],
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth.users
-         where id in (select id from auth.users where not is_verified and created_at < $1 for update skip locked)",
+         where id in (select id from auth.users where id = any($1) and not is_verified for update skip locked)",
     )
-    .bind(made_before)
+    .bind(accounts)
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

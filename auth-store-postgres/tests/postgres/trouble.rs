@@ -6,7 +6,7 @@ use auth_core::{
     contract::fixtures::{
         account, at, email, entry, events, found, logged_in, mail, registered, token, user,
     },
-    ports::{AuditLog, Outbox, Redeemed, SessionStore, Store, StoreError, UserStore},
+    ports::{AuditLog, Outbox, Redeemed, SessionStore, Store, StoreError, Swept, UserStore},
     types::{
         AccountKey, AuditEvent, Change, NewMailedToken, PasswordHash, Purpose, QueuedMail, Record,
         User,
@@ -372,4 +372,74 @@ async fn a_mail_that_races_the_end_of_its_account_is_dropped_without_an_error() 
         appended.unwrap();
     }
     assert_eq!(first.mail_counts().await.unwrap().queued, 0);
+}
+
+/// More than go in one batch, and a table of the host that refers to accounts and lets none of them go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_goes_on_past_accounts_that_the_host_holds() {
+    let database = postgres::database().await;
+    let store = database.store().await;
+    let ada = registered(&store, "ada").await;
+    let mut outside = database.raw().await;
+    let many = "
+        insert into auth.users
+            (id, username, username_key, email, email_key, is_verified, is_admin, is_disabled, credentials_version, locale, created_at, updated_at)
+        select gen_random_uuid(), 'u' || n, 'u' || n, n || '@example.org', n || '@example.org', false, false, false, 1, 'en', t, t
+        from (select n, timestamptz '2020-01-01' + n % 7 * interval '1 second' as t from generate_series(1, 450) n) many;
+        insert into auth.sessions (id, user_id, created_at, last_used_at, expires_at, ends_at)
+        select gen_random_uuid(), u.id, t, t, t, t from auth.users u, (select timestamptz '2020-01-01' as t) made, generate_series(1, 450)
+        where u.username = 'ada';
+        insert into auth.mailed_tokens (digest, user_id, purpose, email, email_key, created_at, expires_at)
+        select sha256(n::text::bytea), u.id, 'verify_email', u.email, u.email_key, t, t
+        from auth.users u, (select timestamptz '2020-01-01' as t) made, generate_series(1, 450) n where u.username = 'ada';
+        create table orders (account uuid not null references auth.users);
+        insert into orders select id from auth.users where username in ('u1', 'u222', 'u450')";
+    sqlx::raw_sql(many).execute(&mut outside).await.unwrap();
+
+    let swept = store.sweep(at(0), at(0)).await.unwrap();
+    let most = Swept {
+        accounts: 447,
+        held: 3,
+        sessions: 450,
+        tokens: 450,
+        ..Swept::default()
+    };
+    assert_eq!(swept, most);
+    found(&store, &ada).await;
+
+    outside.execute("delete from orders").await.unwrap();
+    let swept = store.sweep(at(0), at(0)).await.unwrap();
+    let rest = Swept {
+        accounts: 3,
+        ..Swept::default()
+    };
+    assert_eq!(swept, rest);
+}
+
+/// Each statement has a time limit, and there is no end to what a first sweep may find.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_is_refused_half_way_has_done_its_part() {
+    let database = postgres::database().await;
+    let store = store_with(&database, "options[statement_timeout]=200").await;
+    let mut outside = database.raw().await;
+    let many = "
+        insert into auth.users
+            (id, username, username_key, email, email_key, is_verified, is_admin, is_disabled, credentials_version, locale, created_at, updated_at)
+        select gen_random_uuid(), 'u' || n, 'u' || n, n || '@example.org', n || '@example.org', false, false, false, 1, 'en', t, t
+        from (select n, timestamptz '2020-01-01' + n * interval '1 second' as t from generate_series(1, 450) n) many;
+        create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(10); return old; end $$;
+        create trigger slow before delete on auth.users for each row when (old.username = 'u300') execute function slow()";
+    sqlx::raw_sql(many).execute(&mut outside).await.unwrap();
+    let refused = store.sweep(at(0), at(0)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+    let left: i64 = sqlx::query_scalar("select count(*) from auth.users")
+        .fetch_one(&mut outside)
+        .await
+        .unwrap();
+    assert_eq!(left, 250);
+    outside
+        .execute("drop trigger slow on auth.users")
+        .await
+        .unwrap();
+    assert_eq!(store.sweep(at(0), at(0)).await.unwrap().accounts, 250);
 }

@@ -8,7 +8,7 @@ use auth_core::{
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 
-use super::{append, micros, sessions, tokens, users};
+use super::{BATCH, append, micros, sessions, tokens, users};
 
 /// Gives an identity to an account. What another account has is an error, which takes everything back.
 pub(crate) async fn link(
@@ -169,14 +169,19 @@ async fn delete_all(connection: &mut SqliteConnection, user: UserId) -> sqlx::Re
     Ok(())
 }
 
-pub(super) async fn delete_expired(
+/// At most [`BATCH`] of them.
+pub(crate) async fn delete_expired(
     connection: &mut SqliteConnection,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
-    let done = sqlx::query("delete from auth_spent_secrets where expires_at <= ?1")
-        .bind(micros(now))
-        .execute(connection)
-        .await?;
+    let done = sqlx::query(
+        "delete from auth_spent_secrets
+         where digest in (select digest from auth_spent_secrets where expires_at <= ?1 limit ?2)",
+    )
+    .bind(micros(now))
+    .bind(BATCH)
+    .execute(connection)
+    .await?;
     Ok(done.rows_affected())
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod users;
 
 use std::{error::Error, net::IpAddr};
 
-use auth_core::{ports::Swept, types::Record};
+use auth_core::types::Record;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::{Duration, OffsetDateTime};
 
@@ -22,20 +22,8 @@ pub(crate) async fn append(connection: &mut SqliteConnection, record: &Record) -
     audit::insert_all(connection, &record.audit).await
 }
 
-/// Deletes what time has ended.
-pub(crate) async fn sweep(
-    connection: &mut SqliteConnection,
-    now: OffsetDateTime,
-    unverified_before: OffsetDateTime,
-) -> sqlx::Result<Swept> {
-    // Accounts last: what goes with them counts as theirs, not as expired.
-    Ok(Swept {
-        sessions: sessions::delete_expired(connection, now).await?,
-        spent: identities::delete_expired(connection, now).await?,
-        tokens: tokens::delete_expired(connection, now).await?,
-        accounts: users::delete_unverified(connection, unverified_before).await?,
-    })
-}
+/// The most rows that a transaction of a sweep names; what goes with them comes on top. Other writers take their turns in between.
+pub(crate) const BATCH: u32 = 200;
 
 /// Reads one of our tables: a file without them serves nobody.
 pub(crate) async fn ping(connection: &mut SqliteConnection) -> sqlx::Result<()> {

@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    append, audit, ip, micros, micros_before, moment,
+    BATCH, append, audit, ip, micros, micros_before, moment,
     users::{self, user_columns},
 };
 
@@ -353,14 +353,18 @@ pub(super) async fn delete_refresh(
     Ok(())
 }
 
-pub(super) async fn delete_expired(
+/// At most [`BATCH`] of them.
+pub(crate) async fn delete_expired(
     connection: &mut SqliteConnection,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
-    let done = sqlx::query("delete from auth_sessions where expires_at <= ?1")
-        .bind(micros(now))
-        .execute(connection)
-        .await?;
+    let done = sqlx::query(
+        "delete from auth_sessions where id in (select id from auth_sessions where expires_at <= ?1 limit ?2)",
+    )
+    .bind(micros(now))
+    .bind(BATCH)
+    .execute(connection)
+    .await?;
     Ok(done.rows_affected())
 }
 

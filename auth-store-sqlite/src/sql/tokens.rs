@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    append, audit, micros, micros_before, moment, sessions,
+    BATCH, append, audit, micros, micros_before, moment, sessions,
     users::{self, user_columns},
 };
 
@@ -270,16 +270,19 @@ async fn kill(
     Ok(())
 }
 
-/// Deletes expired tokens that the throttle counts no longer.
-pub(super) async fn delete_expired(
+/// Deletes expired tokens that the throttle counts no longer, at most [`BATCH`].
+pub(crate) async fn delete_expired(
     connection: &mut SqliteConnection,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
-    let done =
-        sqlx::query("delete from auth_mailed_tokens where expires_at <= ?1 and created_at <= ?2")
-            .bind(micros(now))
-            .bind(micros_before(now, Duration::HOUR))
-            .execute(connection)
-            .await?;
+    let done = sqlx::query(
+        "delete from auth_mailed_tokens
+         where digest in (select digest from auth_mailed_tokens where expires_at <= ?1 and created_at <= ?2 limit ?3)",
+    )
+    .bind(micros(now))
+    .bind(micros_before(now, Duration::HOUR))
+    .bind(BATCH)
+    .execute(connection)
+    .await?;
     Ok(done.rows_affected())
 }

@@ -7,8 +7,9 @@ use auth_core::{
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-use super::{append, identities, micros, moment, sessions, tokens};
+use super::{BATCH, append, identities, micros, moment, sessions, tokens};
 
 /// What [`user`] reads, of the table or alias `$of`.
 macro_rules! user_columns {
@@ -431,15 +432,42 @@ async fn delete(
     Ok(done.rows_affected() > 0)
 }
 
-pub(super) async fn delete_unverified(
+/// When an account was made, and its id: the order in which accounts are swept.
+pub(crate) type Place = (i64, Uuid);
+
+/// The oldest accounts after a place that were never verified, at most [`BATCH`].
+pub(crate) async fn unverified(
     connection: &mut SqliteConnection,
     made_before: OffsetDateTime,
+    after: Option<Place>,
+) -> sqlx::Result<Vec<Place>> {
+    let (made, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
+    sqlx::query_as(
+        "select created_at, id from auth_users where is_verified = 0 and created_at < ?1 and (created_at, id) > (?2, ?3)
+         order by created_at, id limit ?4",
+    )
+    .bind(micros(made_before))
+    .bind(made)
+    .bind(id)
+    .bind(BATCH)
+    .fetch_all(connection)
+    .await
+}
+
+/// Deletes those of the accounts that are still not verified.
+pub(crate) async fn delete_unverified(
+    connection: &mut SqliteConnection,
+    accounts: &[Uuid],
 ) -> sqlx::Result<u64> {
-    let done = sqlx::query("delete from auth_users where is_verified = 0 and created_at < ?1")
-        .bind(micros(made_before))
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected())
+    let mut gone = 0;
+    for id in accounts {
+        let done = sqlx::query("delete from auth_users where id = ?1 and is_verified = 0")
+            .bind(id)
+            .execute(&mut *connection)
+            .await?;
+        gone += done.rows_affected();
+    }
+    Ok(gone)
 }
 
 pub(super) fn user(row: &SqliteRow) -> sqlx::Result<User> {

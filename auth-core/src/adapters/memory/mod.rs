@@ -270,6 +270,7 @@ impl Store for MemoryStore {
             sessions: sessions.len() as u64,
             spent: spent as u64,
             tokens: tokens as u64,
+            held: 0,
         })
     }
 }
