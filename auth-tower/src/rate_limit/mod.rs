@@ -12,7 +12,7 @@
 //!
 //! # Deployment
 //! Tell the router where the client's address is to be found ([`AuthRouter::client_ip`](crate::AuthRouter::client_ip)), or all clients share one budget.
-//! Budgets are kept in the memory of the process, at most 64 MiB whoever asks; [`over`](RateLimits::over) shares them among several processes.
+//! Budgets are kept in the memory of the process, at most 96 MiB whoever asks; [`over`](RateLimits::over) shares them among several processes.
 //!
 //! # Example
 //! ```
