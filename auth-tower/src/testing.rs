@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use auth_billing::Billing;
 use auth_core::{
     Auth, Hashing, Links, SigningKeys,
     adapters::MemoryStore,
@@ -59,7 +60,9 @@ impl Host {
     }
 
     pub(crate) fn router(&self) -> AuthRouter {
-        AuthRouter::new(&self.auth).internal_keys(keys())
+        AuthRouter::new(&self.auth)
+            .billing(Billing::new(&self.auth, self.store.clone()))
+            .internal_keys(keys())
     }
 
     /// Registers over HTTP; the access token.

@@ -45,8 +45,13 @@ fn request(app: &App, route: &RouteInfo, ada: &Person) -> Call {
     admitted(app.call(route.method.as_str(), &path_of(route)), ada)
 }
 
+/// Without those of providers, of which there are none here: 501, whatever is sent.
+fn configured() -> impl Iterator<Item = RouteInfo> {
+    routes().filter(|route| !route.path.contains("{provider}"))
+}
+
 fn json_routes() -> Vec<RouteInfo> {
-    let routes: Vec<_> = routes().filter(takes_json).collect();
+    let routes: Vec<_> = configured().filter(takes_json).collect();
     assert!(routes.len() >= 12);
     routes
 }
@@ -305,6 +310,7 @@ async fn hostile_texts_do_no_harm(store: StoreKind) {
                     "validation_failed"
                         | "invalid_token"
                         | "invalid_credentials"
+                        | "invalid_code"
                         | "current_password_invalid"
                         | "too_many_attempts"
                 ),
@@ -656,7 +662,7 @@ async fn head_is_get_without_a_body(store: StoreKind) {
             assert!(head.bytes.is_empty(), "{head:?}");
             if route.has_effect {
                 // Nobody knows what GET would say, and HEAD does not find out.
-                head.ok(200);
+                assert!(matches!(head.status, 200 | 401), "{head:?}");
                 continue;
             }
             let get = call(&app, "GET", &path, &ada)
@@ -673,7 +679,7 @@ async fn head_is_get_without_a_body(store: StoreKind) {
 
 async fn queries_are_read_strictly(store: StoreKind) {
     let (app, ada, state) = start(store).await;
-    for route in routes() {
+    for route in configured() {
         let path = path_of(&route);
         for (query, fault) in [
             ("x=1", ("x", "unknown_field")),
@@ -731,7 +737,7 @@ async fn queries_are_read_strictly(store: StoreKind) {
 async fn headers_that_are_no_text_do_no_harm(store: StoreKind) {
     let (app, ada, state) = start(store).await;
     let long = vec![b'a'; 60_000];
-    for route in routes() {
+    for route in configured() {
         let call = || app.call(route.method.as_str(), &path_of(&route));
         for value in [
             b"Bearer \xff\xfe".as_slice(),

@@ -65,10 +65,13 @@ impl Auth {
     ) -> Result<(), Error> {
         let user = account.user;
         // Somebody else at the same provider with the same address: it changed hands there.
-        let is_joinable = proven.is_authoritative && !user.providers.contains(&provider.name);
+        // And what came through another provider was proven by nobody but it: whoever made that account could still open it.
+        let is_joinable = proven.is_authoritative && user.providers.is_empty();
         let adoption = match user.is_verified {
             false => Adoption::Claim,
             true if is_joinable => Adoption::Join,
+            // Made by a twin of this request since the look at the identity.
+            true if self.has_account(proven).await? => return Ok(()),
             true => {
                 self.log_in_failed(&user, client).await?;
                 return Err(Error::AccountExists);
@@ -92,6 +95,11 @@ impl Auth {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn has_account(&self, proven: &ProvenIdentity) -> Result<bool, Error> {
+        let key = AccountKey::Identity(proven.key.clone());
+        Ok(self.store.account(&key).await?.is_some())
     }
 
     /// Makes an account for a new identity; whoever calls looks again.
