@@ -310,6 +310,7 @@ async fn a_port_that_is_in_use_is_told_in_words() {
     // After the line of the log that tells of the migration.
     let told = ended.stderr.lines().last().unwrap_or_default();
     assert!(told.starts_with(&line), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 2);
     assert_eq!(ended.stdout, "");
     first.get("/health").await.ok(200);
 }
