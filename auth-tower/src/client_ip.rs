@@ -116,7 +116,9 @@ impl TrustedProxies {
             .map(Self)
     }
 
-    fn contains(&self, ip: IpAddr) -> bool {
+    /// Whether it is the address of one of them.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
         self.0.iter().any(|range| range.contains(ip))
     }
 }

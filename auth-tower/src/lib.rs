@@ -29,6 +29,7 @@ pub mod mount;
 mod proof;
 pub mod rate_limit;
 mod read;
+mod refusal;
 mod request_id;
 pub mod require;
 mod respond;
@@ -44,6 +45,7 @@ pub use mount::AuthLayer;
 pub use proof::{AuthenticatedUser, InternalCaller, Operator, VerifiedUser};
 pub use rate_limit::RateLimits;
 pub use read::Input;
+pub use refusal::Refusal;
 pub use request_id::RequestId;
 pub use router::{
     AuthFuture, AuthRouter, AuthService, Class, Endpoint, InvalidPrefix, Prefix, RouteInfo, routes,

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     body::AuthBody,
     rate_limit::Limited,
+    refusal::Refusal,
     request_id::{RequestId, X_REQUEST_ID},
 };
 
@@ -125,6 +126,8 @@ impl Reply {
 pub(crate) enum Problem {
     /// As the core says.
     Core(Error),
+    /// As a host's own layer says.
+    Host(Refusal),
     /// No `X-API-Key`, or none of ours; which of the two is not said.
     InvalidApiKey,
     /// A token out of a mail proves no session: what is wrong with it is wrong with the request.
@@ -164,6 +167,7 @@ impl Problem {
     fn sheet(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Core(error) => core_sheet(error),
+            Self::Host(refusal) => host_sheet(*refusal),
             Self::InvalidApiKey => (
                 StatusCode::UNAUTHORIZED,
                 "A valid API key is required in the X-API-Key header.",
@@ -197,6 +201,10 @@ impl Problem {
     fn code(&self) -> &'static str {
         match self {
             Self::Core(error) | Self::MailedToken(error) => error.code(),
+            Self::Host(Refusal::BadRequest) => "bad_request",
+            Self::Host(Refusal::Internal) => "internal",
+            Self::Host(Refusal::Overloaded) => "overloaded",
+            Self::Host(Refusal::TimedOut) => "unavailable",
             Self::InvalidApiKey => "invalid_api_key",
             Self::MalformedBody => "malformed_json",
             Self::MethodNotAllowed(_) => "method_not_allowed",
@@ -297,6 +305,9 @@ pub(crate) fn log_failure(error: &Error, request_id: Option<&str>) {
     }
 }
 
+const FAILED: &str = "Something failed; the request id helps to find out what.";
+const OVERLOADED: &str = "Too much is asked at once; try again in a moment.";
+
 #[allow(clippy::too_many_lines)] // one table
 fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
     match error {
@@ -355,10 +366,7 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
             StatusCode::NOT_IMPLEMENTED,
             "There is no such provider here.",
         ),
-        Error::Overloaded => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Too much is asked at once; try again in a moment.",
-        ),
+        Error::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, OVERLOADED),
         Error::ProviderEmailNotVerified => (
             StatusCode::BAD_REQUEST,
             "The provider has not verified an e-mail address of yours.",
@@ -406,9 +414,21 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
         ),
         Error::UserNotFound => (StatusCode::NOT_FOUND, "There is no such user."),
         // Error::Internal, and what this version does not know: never more than that it failed.
-        _ => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "Something failed; the request id helps to find out what.",
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, FAILED),
+    }
+}
+
+fn host_sheet(refusal: Refusal) -> (StatusCode, &'static str) {
+    match refusal {
+        Refusal::BadRequest => (
+            StatusCode::BAD_REQUEST,
+            "The request is not one that HTTP allows.",
+        ),
+        Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, FAILED),
+        Refusal::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, OVERLOADED),
+        Refusal::TimedOut => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The answer took too long; look whether anything was done, and try again in a moment.",
         ),
     }
 }
@@ -564,7 +584,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Problem, Reply, respond};
-    use crate::{body::AuthBody, request_id::RequestId};
+    use crate::{body::AuthBody, refusal::Refusal, request_id::RequestId};
 
     async fn read(response: Response<AuthBody>) -> (u16, HeaderMap, Value) {
         let (parts, body) = response.into_parts();
@@ -720,6 +740,10 @@ mod tests {
                 "overloaded",
                 None,
             ),
+            (Problem::Host(Refusal::BadRequest), 400, "bad_request", None),
+            (Problem::Host(Refusal::Internal), 500, "internal", None),
+            (Problem::Host(Refusal::Overloaded), 503, "overloaded", None),
+            (Problem::Host(Refusal::TimedOut), 503, "unavailable", None),
             (
                 Problem::InvalidApiKey,
                 401,

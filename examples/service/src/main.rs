@@ -1,12 +1,14 @@
 //! The reference service: every auth-tower endpoint in one binary, on SQLite or Postgres.
 
 mod database;
+mod edge;
 mod ledger;
 mod mail;
 mod mail_folder;
 mod mailing;
 mod migrate;
 mod pages;
+mod panics;
 mod secrets;
 mod server;
 mod settings;
@@ -16,21 +18,22 @@ use std::{
     fmt::Write as _,
     io::{self, IsTerminal},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
     process::ExitCode,
     time::Duration,
 };
 
 use auth_core::{
-    Links,
+    Auth, Links,
     types::{ProviderName, RedirectUri},
 };
-use auth_tower::AuthRouter;
-use axum::{body::Body, http::Request};
+use auth_tower::{AuthRouter, TrustedProxies};
+use axum::{Router, body::Body, http::Request};
 use clap::{Parser, Subcommand};
 use settings::{Environment, Settings};
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::oneshot,
     time::{Instant, timeout},
 };
 use tower::ServiceExt;
@@ -43,6 +46,8 @@ use crate::{
 
 /// How long a stop waits for the mails in hand.
 const LAST_MAIL: Duration = Duration::from_secs(10);
+/// And then for the database to take leave: one that hangs would keep us.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -90,14 +95,17 @@ fn main() -> ExitCode {
         .build()
         .map_err(BoxError::from)
         .and_then(|runtime| {
-            runtime.block_on(async {
+            let done = runtime.block_on(async {
                 match command {
                     Command::Serve => serve(settings).await.map(|()| true),
                     Command::Ledger(what) => ledger::run(&what, &settings.database.url).await,
                     Command::Mail(what) => mail::run(&what, &settings.database.url).await,
                     Command::Migrate(what) => migrate::run(&what, &settings.database.url).await,
                 }
-            })
+            });
+            // What had to be waited for was: a look-up of a name, say, is not.
+            runtime.shutdown_background();
+            done
         });
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -174,28 +182,54 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     let app = Pages::new(auth.clone(), shown, routes.routes(), &settings.server)?
         .router(|page| page.fallback_service(api))
         .fallback_service(routes.into_service());
+    let https = settings
+        .server
+        .frontend
+        .as_ref()
+        .is_some_and(|links| links.base().starts_with("https://"));
+    let app = edge::guard(app, settings.server.cors.as_ref(), https);
 
     // Before the greeting: whoever reads it may ask at once.
-    let asked_to_stop = asked_to_stop()?;
+    let mut signals = Signals::listen()?;
     say(&greeting(&settings, &own_address, &mailing));
-    let (stop, stopped) = watch::channel(());
-    let workers = tokio::spawn({
-        let auth = auth.clone();
-        let mut stopped = stopped;
-        async move {
-            auth.run_workers(async { drop(stopped.changed().await) })
-                .await;
-        }
-    });
-    let in_time = server::serve(listener, app, asked_to_stop).await;
+    let (stop, stopped) = oneshot::channel();
+    let proxies = &settings.server.proxies;
+    let mut life = pin!(live(auth, listener, app, proxies, database, stopped));
+    tokio::select! {
+        ended = &mut life => return ended,
+        () = signals.next() => tracing::info!("asked to stop: finishing what is under way"),
+    }
     drop(stop);
+    tokio::select! {
+        ended = &mut life => ended,
+        () = signals.next() => Err("asked twice to stop: what was under way is cut off".into()),
+    }
+}
+
+/// Serves until `stopped`, then ends in order: requests, mails in hand, the database.
+async fn live(
+    auth: Auth,
+    listener: TcpListener,
+    app: Router,
+    proxies: &TrustedProxies,
+    database: Database,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), BoxError> {
+    let (answered, all_answered) = oneshot::channel::<()>();
+    let workers = tokio::spawn(async move {
+        auth.run_workers(async { drop(all_answered.await) }).await;
+    });
+    let in_time = server::serve(listener, app, proxies, async { drop(stopped.await) }).await;
+    drop(answered);
     // A mail that is being handed over may take half a minute; it is claimed again after the next start.
     if let Ok(worked) = timeout(LAST_MAIL, workers).await {
         worked?;
     }
-    database.close().await;
-    if in_time {
+    let is_closed = timeout(LAST_WORD, database.close()).await.is_ok();
+    if in_time && is_closed {
         Ok(())
+    } else if in_time {
+        Err("stopped before the database took leave".into())
     } else {
         Err("stopped before every request was answered".into())
     }
@@ -256,33 +290,51 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Takes SIGTERM and SIGINT over at once, and is ready when one of them comes.
-fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    let asked = {
+/// What asks the service to stop. They are taken over at once: none is lost between two calls of `next`.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    };
-    #[cfg(not(unix))]
-    let asked = async {
+    }
+}
+
+/// What asks the service to stop.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    #[allow(clippy::unnecessary_wraps)] // as where there are signals
+    fn listen() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    Ok(async {
-        asked.await;
-        tracing::info!("asked to stop: finishing what is under way");
-    })
+    }
 }
 
 fn start_logs(settings: &Settings) {
+    panics::log_and_count();
     let logs = fmt()
         .with_ansi(io::stderr().is_terminal())
         .with_env_filter(settings.logs.filter.clone())

@@ -1,15 +1,18 @@
 //! Serves over hyper: with a time limit for headers and bodies, a bound on connections and a deadline for the shutdown, none of which `axum::serve` has.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     io,
+    net::IpAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use auth_tower::PeerAddr;
+use auth_core::types::Network;
+use auth_tower::{PeerAddr, TrustedProxies};
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
@@ -26,6 +29,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpListener,
     sync::{Semaphore, watch},
     time::{Sleep, sleep, timeout},
@@ -42,19 +46,25 @@ const BODY: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
 /// After that, how long a connection may go without a request under way: half a head is none.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long a client may take nothing of an answer that is ready for it.
+const WRITE: Duration = Duration::from_secs(30);
 /// Further clients wait in the kernel's queue.
 const CONNECTIONS: usize = 1024;
+/// Of one client (an IPv6 /64 is one), so that four of them are needed to take every place. Proxies have many clients, and are not counted.
+const CONNECTIONS_OF_ONE: usize = 256;
 
 /// Serves until `shutdown` is ready, then finishes what is under way. `false` when the deadline cut something off.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
+    proxies: &TrustedProxies,
     shutdown: impl Future<Output = ()>,
 ) -> bool {
     let mut shutdown = pin!(shutdown);
     let graceful = GracefulShutdown::new();
     let (stop, stopped) = watch::channel(());
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let peers = Peers::default();
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -71,6 +81,15 @@ pub(crate) async fn serve(
                 continue;
             }
         };
+        let seat = if proxies.contains(peer.ip()) {
+            None
+        } else {
+            let Some(seat) = peers.seat(peer.ip()) else {
+                tracing::debug!(%peer, "a connection too many of one client is closed");
+                continue;
+            };
+            Some(seat)
+        };
         let app = app.clone();
         let (under_way, requests) = watch::channel(0_usize);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -80,11 +99,11 @@ pub(crate) async fn serve(
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(WriteInTime::new(stream)), service);
         let connection = graceful.watch(connection);
         let stopped = stopped.clone();
         tokio::spawn(async move {
-            let _place = place;
+            let (_place, _seat) = (place, seat);
             tokio::select! {
                 biased;
                 ended = connection => if let Err(error) = ended {
@@ -110,6 +129,120 @@ async fn quiet_after(mut stopped: watch::Receiver<()>, mut requests: watch::Rece
         if timeout(QUIET, next).await.is_err() {
             return;
         }
+    }
+}
+
+/// How many connections each client has.
+#[derive(Clone, Default)]
+struct Peers(Arc<Mutex<HashMap<Network, usize>>>);
+
+impl Peers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more for that client, if it has not too many.
+    fn seat(&self, ip: IpAddr) -> Option<Seat> {
+        let client = Network::of_client(Some(ip));
+        let mut seats = self.lock();
+        let taken = seats.entry(client).or_default();
+        if *taken >= CONNECTIONS_OF_ONE {
+            return None;
+        }
+        *taken += 1;
+        Some(Seat {
+            peers: self.clone(),
+            client,
+        })
+    }
+}
+
+/// One connection of a client.
+struct Seat {
+    peers: Peers,
+    client: Network,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.peers.lock();
+        if let Some(taken) = seats.get_mut(&self.client) {
+            *taken -= 1;
+            if *taken == 0 {
+                seats.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// A connection that breaks when its client takes nothing for too long: hyper would wait for ever.
+struct WriteInTime<S> {
+    stream: S,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> WriteInTime<S> {
+    const fn new(stream: S) -> Self {
+        Self {
+            stream,
+            stalled: None,
+        }
+    }
+
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WriteInTime<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteInTime<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }
 
@@ -196,5 +329,40 @@ async fn pause_after(error: &io::Error) {
             "no connection can be accepted"
         );
         sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, net::IpAddr};
+
+    use tokio::{io::AsyncWriteExt, time::Instant};
+
+    use super::{CONNECTIONS_OF_ONE, Peers, WRITE, WriteInTime};
+
+    #[test]
+    fn one_client_cannot_take_every_place() {
+        let peers = Peers::default();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut seats: Vec<_> = (0..CONNECTIONS_OF_ONE)
+            .map(|n| peers.seat(ip(&format!("2001:db8::{n:x}"))).unwrap())
+            .collect();
+        assert!(peers.seat(ip("2001:db8::ffff")).is_none());
+        assert!(peers.seat(ip("2001:db8:0:1::1")).is_some());
+        seats.pop();
+        assert!(peers.seat(ip("2001:db8::ffff")).is_some());
+        drop(seats);
+        assert!(peers.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (ours, _theirs) = tokio::io::duplex(8);
+        let mut ours = WriteInTime::new(ours);
+        ours.write_all(b"12345678").await.unwrap();
+        let stalled = Instant::now();
+        let error = ours.write_all(b"9").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(stalled.elapsed(), WRITE);
     }
 }

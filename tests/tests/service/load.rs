@@ -27,7 +27,9 @@ fn login(service: &Service) -> auth_tests::Call {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_logins_hold_up_nobody_else() {
     let home = Home::new();
-    let service = home.service().set("BCRYPT_COST", "11").start().await;
+    // The crowd of a machine with many cores is more than one client may be.
+    let launch = home.service().set("TRUSTED_PROXIES", "127.0.0.1");
+    let service = launch.set("BCRYPT_COST", "11").start().await;
     let ada = service.verified("ada").await;
     let mut alone = Duration::MAX;
     for _ in 0..3 {

@@ -4,6 +4,7 @@
 mod accounts;
 mod crash;
 mod data;
+mod edge;
 mod google;
 mod hangup;
 mod ledger;

@@ -1,16 +1,28 @@
 //! The service stops: asked to, with requests and clients on it, and without being asked.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use auth_store_sqlite::sqlx;
-use auth_tests::process::{Home, Service, Signal, eventually};
+use auth_tests::{
+    email_of,
+    process::{Home, Service, Signal, eventually},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::watch,
+    task::JoinSet,
 };
 
-use crate::wire::{connect, registration, request, rest, send};
+use crate::{
+    accounts::whole_accounts,
+    wire::{connect, registration, request, rest, send},
+};
 
 /// What the service gives requests that are under way.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -108,6 +120,99 @@ async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
     assert!(ended.stderr.ends_with(told), "{ended:?}");
     let took = started.elapsed();
     assert!(took >= DRAIN && took < DRAIN * 2, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_twice_does_not_wait() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let service = Service::start().await;
+        let request = registration("ada");
+        let (half, _) = request.split_at(request.len() - 10);
+        let _endless = send(&service, half).await;
+        service.get("/health").await.ok(200);
+
+        let started = Instant::now();
+        service.signal(Signal::TERM);
+        service.logged("asked to stop").await;
+        service.signal(signal);
+        let ended = service.end().await;
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let told = "auth-service: asked twice to stop: what was under way is cut off\n";
+        assert!(ended.stderr.ends_with(told), "{ended:?}");
+        assert!(started.elapsed() < DRAIN / 2, "{:?}", started.elapsed());
+    }
+}
+
+/// The whole answer to a request on a connection that stays open; `None` when there is no word of one.
+async fn answer(stream: &mut TcpStream, request: &str) -> Option<String> {
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    loop {
+        let read = stream.read_buf(&mut answer).await;
+        let text = String::from_utf8_lossy(&answer);
+        if !matches!(read, Ok(1..)) {
+            assert!(text.is_empty(), "half an answer: {text}");
+            return None;
+        }
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let mut lines = head.lines();
+        let length = lines.find_map(|line| line.strip_prefix("content-length: "));
+        if body.len() >= length?.parse().unwrap() {
+            return Some(text.into_owned());
+        }
+    }
+}
+
+/// Registers one after the other until the service takes no more, and tells whom it said yes to.
+async fn register_until_the_end(
+    client: usize,
+    service: Arc<Service>,
+    answered: watch::Sender<usize>,
+) -> BTreeSet<String> {
+    let mut registered = BTreeSet::new();
+    let mut number = 0;
+    while let Ok(mut stream) = TcpStream::connect(service.authority()).await {
+        loop {
+            number += 1;
+            let name = format!("u{client}-{number}");
+            let Some(answer) = answer(&mut stream, &registration(&name)).await else {
+                break;
+            };
+            assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+            registered.insert(email_of(&name));
+            answered.send_modify(|count| *count += 1);
+        }
+    }
+    registered
+}
+
+/// What was answered is done, and what was not answered is not: no request that the service took was left without an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn under_load_a_stop_loses_no_request() {
+    let service = Arc::new(Service::start().await);
+    let home = service.home().clone();
+    let (answered, mut answers) = watch::channel(0);
+    let mut clients = JoinSet::new();
+    for client in 0..8 {
+        clients.spawn(register_until_the_end(
+            client,
+            Arc::clone(&service),
+            answered.clone(),
+        ));
+    }
+    answers.wait_for(|count| *count >= 1000).await.unwrap();
+    service.signal(Signal::TERM);
+    let mut registered = BTreeSet::new();
+    for client in clients.join_all().await {
+        registered.extend(client);
+    }
+    let service = Arc::into_inner(service).unwrap();
+    let ended = service.end().await;
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+    assert_eq!(whole_accounts(&home).await, registered);
 }
 
 #[tokio::test(flavor = "multi_thread")]

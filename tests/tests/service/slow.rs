@@ -10,6 +10,8 @@ use crate::wire::{connect, registration, request, rest, send};
 /// What the service gives a client for the head of a request, and again for its body.
 const HEAD: Duration = Duration::from_secs(15);
 const BODY: Duration = Duration::from_secs(30);
+/// And without taking anything of its answer.
+const WRITE: Duration = Duration::from_secs(30);
 /// How late a busy machine may be.
 const LATE: Duration = Duration::from_secs(15);
 
@@ -91,4 +93,16 @@ async fn an_answer_that_is_not_read_holds_nobody_up() {
     service.get("/auth/me").by(&ada).await.ok(200);
     let ended = service.stop().await;
     assert!(ended.status.code().is_some(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_is_cut_off() {
+    let service = Service::start().await;
+    let many = request("GET", "/", "").repeat(200);
+    let mut lazy = connect(&service).await;
+    let started = Instant::now();
+    // The service reads no more when its answers are not taken, and its hanging up is an error of ours.
+    while lazy.write_all(many.as_bytes()).await.is_ok() {}
+    took(started, WRITE);
+    service.get("/health").await.ok(200);
 }

@@ -202,6 +202,7 @@ async fn production_refuses_what_is_weak_and_runs_with_what_is_strong() {
         .service()
         .set("ENVIRONMENT", "production")
         .set("BCRYPT_COST", "9")
+        .set("CORS_ALLOWED_ORIGINS", "*")
         .set("DEBUG", "true")
         .set("FRONTEND_URL", "http://app.example.org")
         .set(
@@ -213,9 +214,10 @@ async fn production_refuses_what_is_weak_and_runs_with_what_is_strong() {
         .run()
         .await;
     let lines = [
-        "auth-service cannot start; 6 setting(s) to mend:",
+        "auth-service cannot start; 7 setting(s) to mend:",
         "  DEBUG: must be false in production",
         "  MAIL_TEST_TO: must be an e-mail address",
+        "  CORS_ALLOWED_ORIGINS: must name the origins in production",
         "  FRONTEND_URL: must be https in production: mailed links carry tokens",
         "  INTERNAL_API_KEYS: the key named \"billing\" looks like a placeholder",
         "  SECRET_KEY: looks like a placeholder; `openssl rand -base64 48` makes a good one",
@@ -248,6 +250,23 @@ async fn production_refuses_what_is_weak_and_runs_with_what_is_strong() {
     for line in ended.stderr.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn diagnostics_of_production_are_for_who_has_a_key() {
+    let home = Home::new();
+    let service = production(&home)
+        .set("INTERNAL_API_KEY", "Qm4Zt8Xw2Lc6Vb0Nj3Hd7Fs1Gk5Rp9Ya")
+        .set("MAIL_SERVER", "127.0.0.1")
+        .set("MAIL_FROM", "auth@example.org")
+        .start()
+        .await;
+    for path in ["/auth/test-email", "/auth/verify-email-templates"] {
+        service.get(path).await.refused(401, "invalid_api_key");
+    }
+    let templates = service.get("/auth/verify-email-templates");
+    let templates = templates.header("x-api-key", "Qm4Zt8Xw2Lc6Vb0Nj3Hd7Fs1Gk5Rp9Ya");
+    templates.await.ok(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,7 +82,6 @@ impl FromStr for Environment {
 /// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
 const NOT_OBEYED: &[&str] = &[
     "CATALOG_FILE",
-    "CORS_ALLOWED_ORIGINS",
     "ENABLE_LOGSTASH",
     "LOG_RETENTION",
     "REDIS_URL",
@@ -237,10 +236,11 @@ mod tests {
             ("RATE_LIMIT_AUTH_PER_MINUTE", "0"),
             ("RATE_LIMIT_DEFAULT_PER_MINUTE", "hunter2"),
             ("TRUSTED_PROXIES", "10.0.0.0/8,hunter2"),
+            ("CORS_ALLOWED_ORIGINS", "https://app.test.org,hunter2"),
         ])
         .err()
         .unwrap();
-        assert_eq!(faults.len(), 16, "{faults:#?}");
+        assert_eq!(faults.len(), 17, "{faults:#?}");
         assert!(!faults.concat().contains("hunter2"), "{faults:#?}");
     }
 
@@ -257,6 +257,13 @@ mod tests {
             ("SECRET_KEY", "your-secret-key-here-your-secret-key-here"),
             ("SECRET_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
             ("SECRET_KEY", ""),
+            ("CORS_ALLOWED_ORIGINS", "*"),
+            ("CORS_ALLOWED_ORIGINS", "https://app.test.org, *"),
+            ("CORS_ALLOWED_ORIGINS", "https://app.test.org/"),
+            ("CORS_ALLOWED_ORIGINS", "https://App.test.org"),
+            ("CORS_ALLOWED_ORIGINS", "https://eve@app.test.org"),
+            ("CORS_ALLOWED_ORIGINS", "app.test.org"),
+            ("CORS_ALLOWED_ORIGINS", "null"),
             ("SECRET_KEY_PREVIOUS", strong),
             ("SECRET_KEY_PREVIOUS", "short"),
             (

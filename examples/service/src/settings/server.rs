@@ -6,16 +6,22 @@ use std::{
 use auth_core::{Links, types::Secret};
 use auth_tower::{ClientIp, InternalKeys, RateLimits, TrustedProxies};
 
+use http::{HeaderValue, Uri};
+
 use super::{is_placeholder, reader::Reader};
+use crate::edge::Origins;
 
 /// Where the service is found, and by whom.
 pub(crate) struct Server {
     pub(crate) client_ip: ClientIp,
+    /// `None`: pages of other origins read nothing.
+    pub(crate) cors: Option<Origins>,
     /// `None`: the service's own address.
     pub(crate) frontend: Option<Links>,
     pub(crate) host: IpAddr,
     pub(crate) internal_keys: InternalKeys,
     pub(crate) port: u16,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) rate_limits: RateLimits,
     pub(crate) service_name: String,
 }
@@ -26,9 +32,12 @@ impl Server {
         production: bool,
         generated_key: Option<String>,
     ) -> Self {
-        let proxies = reader.optional("TRUSTED_PROXIES", TrustedProxies::parse);
+        let proxies = reader
+            .optional("TRUSTED_PROXIES", TrustedProxies::parse)
+            .unwrap_or_default();
         Self {
-            client_ip: proxies.map_or_else(ClientIp::peer, ClientIp::behind),
+            client_ip: ClientIp::behind(proxies.clone()),
+            cors: origins(reader, production),
             frontend: frontend(reader, production),
             host: reader.or("HOST", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| {
                 text.parse().map_err(|_| "must be an IP address")
@@ -37,6 +46,7 @@ impl Server {
             port: reader.or("PORT", 8080, |text| {
                 text.parse().map_err(|_| "must be a number from 0 to 65535")
             }),
+            proxies,
             rate_limits: RateLimits::per_minute(
                 per_minute(reader, "RATE_LIMIT_AUTH_PER_MINUTE", 100),
                 per_minute(reader, "RATE_LIMIT_DEFAULT_PER_MINUTE", 1000),
@@ -48,6 +58,36 @@ impl Server {
             }),
         }
     }
+}
+
+fn origins(reader: &mut Reader, production: bool) -> Option<Origins> {
+    let origins = reader.optional("CORS_ALLOWED_ORIGINS", |text| {
+        if text.trim() == "*" {
+            return Ok(Origins::Any);
+        }
+        text.split(',')
+            .map(|entry| origin(entry.trim()))
+            .collect::<Option<_>>()
+            .map(Origins::Listed)
+            .ok_or("must be origins such as `https://app.example.org`, without a path, with commas between them")
+    });
+    if production && matches!(origins, Some(Origins::Any)) {
+        reader.fault(
+            "CORS_ALLOWED_ORIGINS",
+            "must name the origins in production",
+        );
+    }
+    origins
+}
+
+/// As a browser sends it in `Origin`: scheme, host and port, in lower case.
+fn origin(text: &str) -> Option<HeaderValue> {
+    let uri: Uri = text.parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let is_origin = matches!(scheme, "http" | "https")
+        && !authority.as_str().contains('@')
+        && text == format!("{scheme}://{authority}").to_ascii_lowercase();
+    is_origin.then(|| text.parse().ok())?
 }
 
 fn per_minute(reader: &mut Reader, name: &str, default: u32) -> NonZeroU32 {
