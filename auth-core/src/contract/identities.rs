@@ -8,7 +8,7 @@ use super::{
     },
 };
 use crate::{
-    ports::{Ended, Linked, OsRandom, Store, StoreError, Unique, Unlinked},
+    ports::{Ended, Linked, OsRandom, Redeemed, Store, StoreError, Unique, Unlinked},
     types::{
         AccountKey, Adoption, AuditEvent, Change, CredentialsVersion, Digest, IdentityKey,
         IdentityLink, NewAccount, NewIdentity, ProviderName, Purpose, Record, Session, SessionId,
@@ -282,6 +282,8 @@ pub async fn a_claimed_account_keeps_no_other_way_in(stores: Stores) {
         ..account(&squatted)
     };
     store.register(new, Record::default()).await.unwrap();
+    let admin = store.set_admin(squatted.id, true, at(1), Record::default());
+    assert!(admin.await.unwrap());
     let opened = logged_in(store, &squatted, "refresh", at(1)).await;
     let verify = issued(store, &squatted, Purpose::VerifyEmail, "verify", at(1)).await;
     let seen = version(store, &squatted).await;
@@ -290,13 +292,13 @@ pub async fn a_claimed_account_keeps_no_other_way_in(stores: Stores) {
     let Ok(Linked::Done(after)) = answer else {
         panic!("{answer:?}");
     };
-    assert!(after.is_verified && !after.has_password);
+    assert!(after.is_verified && !after.has_password && !after.is_admin);
     assert_eq!(after.providers, [provider("google")]);
 
     let store = &*stores.second;
     let fetched = found(store, &squatted).await;
     assert!(fetched.password.is_none());
-    assert!(fetched.user.is_verified);
+    assert!(fetched.user.is_verified && !fetched.user.is_admin);
     assert_eq!(fetched.user.providers, [provider("google")]);
     assert_eq!(fetched.version, seen.next());
     assert!(!is_live(store, &opened, at(6)).await);
@@ -413,6 +415,52 @@ pub async fn an_unlinked_identity_opens_nothing(stores: Stores) {
     let bob = verified(store, "bob").await;
     let answer = join(store, &bob, at_google("1")).await;
     assert!(matches!(answer, Ok(Linked::Done(_))), "{answer:?}");
+}
+
+/// Whoever came through it stays out, and links that were asked for meanwhile open nothing.
+pub async fn unlinking_ends_every_other_session(stores: Stores) {
+    let store = &*stores.first;
+    let ada = verified(store, "ada").await;
+    join(store, &ada, at_google("1")).await.unwrap();
+    let (asks, other) = (opened(store, &ada).await, opened(store, &ada).await);
+    let reset = issued(store, &ada, Purpose::ResetPassword, "reset", at(5)).await;
+    let seen = version(store, &ada).await;
+    let answer = unlink_at(store, &ada, seen, asks.id, "google").await;
+    assert!(matches!(answer, Unlinked::Done(_)), "{answer:?}");
+
+    let store = &*stores.second;
+    assert!(is_live(store, &asks, at(7)).await);
+    assert!(!is_live(store, &other, at(7)).await);
+    assert!(!is_pending(store, &reset, Purpose::ResetPassword, at(7)).await);
+}
+
+/// Who reads the mailbox drops what was linked before the address was proven, and nothing of an account that was theirs.
+pub async fn a_reset_drops_identities_of_an_account_that_was_never_verified(stores: Stores) {
+    let store = &*stores.first;
+    for is_verified in [false, true] {
+        let name = if is_verified { "ada" } else { "squatted" };
+        let ada = User {
+            is_verified,
+            ..user(name)
+        };
+        let new = NewAccount {
+            identity: Some(identity("acme", name)),
+            ..account(&ada)
+        };
+        store.register(new, Record::default()).await.unwrap();
+        let reset = issued(store, &ada, Purpose::ResetPassword, name, at(1)).await;
+        let change = Change::ResetPassword(hash("new"));
+        let redeemed = store.redeem(&reset, ada.id, change, at(2), Record::default());
+        let Ok(Redeemed::Done(after)) = redeemed.await else {
+            panic!("it is pending");
+        };
+        assert_eq!(!after.providers.is_empty(), is_verified);
+        let fetched = found(&*stores.second, &ada).await.user;
+        assert!(fetched.is_verified);
+        assert_eq!(fetched.providers, after.providers);
+        let owner = owner(store, identity("acme", name)).await;
+        assert_eq!(owner.is_some(), is_verified);
+    }
 }
 
 /// Nobody locks themselves out, and a refusal writes nothing.

@@ -119,7 +119,9 @@ macro_rules! store_contract {
             an_identity_comes_and_goes_in_a_live_session_only
             an_identity_goes_with_its_account
             a_secret_is_spent_once
-            marks_of_spent_secrets_are_swept);
+            marks_of_spent_secrets_are_swept
+            unlinking_ends_every_other_session
+            a_reset_drops_identities_of_an_account_that_was_never_verified);
         $crate::store_contract!(@suite $make, outbox:
             the_oldest_mails_are_claimed_first
             every_letter_survives

@@ -44,7 +44,8 @@ pub trait IdentityStore: Send + Sync + 'static {
     async fn link_identity(&self, link: IdentityLink, record: Record)
     -> Result<Linked, StoreError>;
 
-    /// Takes the identity of a provider from an account, and moves the version on. What opens the account last stays, also when two calls take
+    /// Takes the identity of a provider from an account, moves the version on, ends every session but `session`, and kills unused mailed tokens, as a
+    /// change of the password does: whoever came through the identity stays out. What opens the account last stays, also when two calls take
     /// different ones at once.
     /// `session`, which asks, must be live at `now`.
     ///

@@ -105,7 +105,7 @@ pub struct NewIdentity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adoption {
     /// Of an account whose address was never proven, by whoever has just proven it: the address counts as verified, and what somebody else may have set
-    /// up goes: the password, every session, every other identity, and unused mailed tokens.
+    /// up goes: the password, every session, every other identity, unused mailed tokens, and what an administrator may do.
     ///
     /// # Security
     /// Otherwise an attacker registers with a victim's address and waits for the victim to sign in by a provider.

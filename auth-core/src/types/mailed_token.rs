@@ -92,7 +92,8 @@ pub enum Change {
     ChangeEmail,
     /// As [`ResetPassword`](Self::ResetPassword), by a token of [`Purpose::ReclaimAccount`].
     ReclaimAccount(PasswordHash),
-    /// Set this password, count the address as verified, end every session, kill the other tokens.
+    /// Set this password, count the address as verified, end every session, kill the other tokens. If the address was never proven before, every
+    /// identity at a provider goes, too: whoever linked it is somebody else.
     ResetPassword(PasswordHash),
     /// Count the address as verified.
     VerifyEmail,

@@ -89,7 +89,7 @@ pub(crate) async fn unlink(
         return Ok(Unlinked::Stale);
     }
     delete(connection, user, provider).await?;
-    append_about(connection, Some(user), record).await?;
+    sessions::shut(connection, user, None, Some(session), record).await?;
     let user = users::move_on(connection, user, Claimed::No, now).await?;
     Ok(Unlinked::Done(Box::new(user)))
 }
@@ -174,7 +174,7 @@ async fn delete(
     Ok(())
 }
 
-async fn delete_all(connection: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
+pub(super) async fn delete_all(connection: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
     sqlx::query("delete from auth.identities where user_id = $1")
         .bind(user.as_uuid())
         .execute(connection)

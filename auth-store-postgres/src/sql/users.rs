@@ -301,15 +301,21 @@ pub(super) async fn reset_password(
     let row = sqlx::query(concat!(
         "update auth.users u
          set password_hash = $2, is_verified = true, credentials_version = u.credentials_version + 1, updated_at = $3
-         where u.id = $1 returning ",
+         where u.id = $1 returning (select is_verified from auth.users where id = $1) as was_verified, ",
         user_columns!()
     ))
     .bind(id.as_uuid())
     .bind(password.as_str())
     .bind(now)
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
-    user(&row)
+    let mut user = user(&row)?;
+    // Whoever linked an identity before the address was proven is not its owner.
+    if !row.try_get::<bool, _>("was_verified")? && !user.providers.is_empty() {
+        identities::delete_all(connection, id).await?;
+        user.providers.clear();
+    }
+    Ok(user)
 }
 
 pub(super) async fn verify(
@@ -353,7 +359,7 @@ pub(super) async fn change_email(
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claimed {
     No,
-    /// The password goes: whoever set it did not prove the address.
+    /// The password goes, and what an administrator may do: whoever had them did not prove the address.
     Yes,
 }
 
@@ -366,7 +372,7 @@ pub(super) async fn move_on(
 ) -> sqlx::Result<User> {
     let row = sqlx::query(concat!(
         "update auth.users u
-         set password_hash = case when $2 then null else u.password_hash end, is_verified = u.is_verified or $2,
+         set password_hash = case when $2 then null else u.password_hash end, is_verified = u.is_verified or $2, is_admin = u.is_admin and not $2,
              credentials_version = u.credentials_version + 1, updated_at = $3
          where u.id = $1 returning ",
         user_columns!()

@@ -75,6 +75,8 @@ pub(crate) async fn unlink(
         return Ok(Unlinked::Stale);
     }
     delete(connection, user, provider).await?;
+    tokens::kill_all(connection, user).await?;
+    sessions::delete(connection, user, Ended::AllBut(session), now).await?;
     append(connection, record).await?;
     let user = users::move_on(connection, user, now).await?;
     Ok(Unlinked::Done(Box::new(user)))
@@ -166,6 +168,20 @@ async fn delete_all(connection: &mut SqliteConnection, user: UserId) -> sqlx::Re
         .bind(user.as_uuid())
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Those of an account whose address was never proven.
+pub(super) async fn delete_unproven(
+    connection: &mut SqliteConnection,
+    user: UserId,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "delete from auth_identities where user_id = (select id from auth_users where id = ?1 and is_verified = 0)",
+    )
+    .bind(user.as_uuid())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -292,10 +292,12 @@ pub(super) async fn rehash(
 
 /// Counts the address as verified, and takes the password away; whoever set it did not prove the address.
 pub(super) async fn claim(connection: &mut SqliteConnection, id: UserId) -> sqlx::Result<()> {
-    sqlx::query("update auth_users set password_hash = null, is_verified = 1 where id = ?1")
-        .bind(id.as_uuid())
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "update auth_users set password_hash = null, is_verified = 1, is_admin = 0 where id = ?1",
+    )
+    .bind(id.as_uuid())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -323,6 +325,8 @@ pub(super) async fn reset_password(
     password: &PasswordHash,
     now: OffsetDateTime,
 ) -> sqlx::Result<User> {
+    // Whoever linked an identity before the address was proven is not its owner.
+    identities::delete_unproven(connection, id).await?;
     let row = sqlx::query(concat!(
         "update auth_users
          set password_hash = ?2, is_verified = 1, credentials_version = credentials_version + 1, updated_at = ?3
@@ -332,7 +336,7 @@ pub(super) async fn reset_password(
     .bind(id.as_uuid())
     .bind(password.as_str())
     .bind(micros(now))
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
     user(&row)
 }

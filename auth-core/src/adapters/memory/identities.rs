@@ -49,6 +49,7 @@ impl IdentityStore for MemoryStore {
             if let Some(account) = data.accounts.get_mut(&user) {
                 account.password = None;
                 account.user.has_password = false;
+                account.user.is_admin = false;
                 account.user.is_verified = true;
                 account.user.providers.clear();
             }
@@ -88,6 +89,8 @@ impl IdentityStore for MemoryStore {
         providers.retain(|linked| linked != provider);
         data.identities
             .retain(|_, row| row.user != user || row.provider != *provider);
+        data.kill_mailed_tokens(user, None);
+        data.remove_sessions(user, Ended::AllBut(session));
         data.write(record);
         Ok(data
             .moved_on(user, now)

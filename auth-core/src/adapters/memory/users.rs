@@ -370,6 +370,10 @@ impl Data {
             Change::ReclaimAccount(password) | Change::ResetPassword(password) => {
                 account.password = Some(password);
                 account.user.has_password = true;
+                if !account.user.is_verified {
+                    account.user.providers.clear();
+                    self.identities.retain(|_, row| row.user != user);
+                }
                 account.user.is_verified = true;
                 account.user.updated_at = now;
                 account.version = account.version.next();

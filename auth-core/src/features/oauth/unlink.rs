@@ -6,7 +6,7 @@ use crate::{
 };
 
 impl Auth {
-    /// Takes from an identity at a provider what opens the account, unless nothing else does. The provider may be one that is not configured any more.
+    /// Takes from an identity at a provider what opens the account, unless nothing else does. Every other session ends. The provider may be one that is not configured any more.
     ///
     /// # Errors
     /// [`Error::NotLinked`]; [`Error::LastSignInMethod`]; [`Error::Invalid`], [`Error::CurrentPasswordInvalid`],

@@ -10,6 +10,7 @@ auth_tests::on_each_store! {
     the_last_sign_in_method_is_kept
     of_the_last_two_sign_in_methods_at_once_one_is_kept
     nobody_unlinks_without_the_password
+    whoever_came_through_an_unlinked_identity_is_out
 }
 
 fn unlink(world: &World, name: &str, person: &Person, body: impl Into<Value>) -> Call {
@@ -137,4 +138,21 @@ async fn nobody_unlinks_without_the_password(store: StoreKind) {
     world.app.clock.advance(Duration::minutes(5));
     let answer = unlink(&world, "google", &bob, json!({})).await;
     answer.refused(403, "reauthentication_required");
+}
+
+async fn whoever_came_through_an_unlinked_identity_is_out(store: StoreKind) {
+    let world = World::on(store).await;
+    let ada = world.app.verified("ada").await;
+    world.link("google", &ada, "eve").await;
+    let eve = world.sign_in(claims("eve")).await;
+    let eve = Person::of(eve.ok(200), "");
+    assert_eq!(eve.id, ada.id);
+    let body = json!({"password": PASSWORD});
+    unlink(&world, "google", &ada, body).await.ok(200);
+    let me = world.app.get("/auth/me").by(&eve).await;
+    me.refused(401, "invalid_token");
+    let refresh = json!({"refresh_token": eve.refresh_token});
+    let refresh = world.app.post("/auth/refresh", refresh).await;
+    refresh.refused(401, "invalid_token");
+    world.app.get("/auth/me").by(&ada).await.ok(200);
 }
