@@ -17,7 +17,8 @@ pub use auth_templates::{TemplateError, Templates};
 pub use error::{Error, InvalidField};
 pub use features::{
     Callback, ChangeEmail, ChangePassword, LinkIdentity, Linking, Login, LogoutScope, Refresh,
-    Register, Registration, SignIn, SignedIn, TemplateReport, Verified, VerifiedStatus,
+    Register, Registration, SignIn, SignedIn, StartSignIn, TemplateReport, Verified,
+    VerifiedStatus,
 };
 pub use jwt::{Algorithm, KeyError, SigningKeys};
 pub use mail::{Links, LinksError, MailQueue, MailWorkers, WorkerState};

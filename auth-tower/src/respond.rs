@@ -263,12 +263,6 @@ impl Problem {
         match self {
             // How the host configured it is no failure.
             Self::Core(Error::OAuthNotConfigured) => {}
-            // ASVS 16.3.1: what a provider says and we do not believe, an operator should see.
-            Self::Core(Error::ProviderRefused(cause)) => tracing::info!(
-                request_id = request_id.as_str(),
-                cause = cause.to_string(),
-                "a sign-in by a provider is refused"
-            ),
             Self::Core(error) | Self::MailedToken(error) if status.is_server_error() => {
                 log_failure(error, Some(request_id.as_str()));
             }

@@ -90,15 +90,20 @@ impl App {
         let (clock, mailbox) = <(MovableClock, Mailbox)>::default();
         let google = Provider::start(clock.clone()).await;
         let acme = Provider::start(clock.clone()).await;
-        let (as_google, as_acme) = (google.as_google(patience), acme.as_any("Acme", patience));
-        let settings = |auth: AuthBuilder| {
-            let name = |name: &str| ProviderName::parse(name).unwrap();
-            auth.oauth_provider(name("google"), Provider::callback("google"), as_google)
-                .oauth_provider(name("acme"), Provider::callback("acme"), as_acme)
-                .allowed_redirects([RedirectUri::parse("https://app.example.org/welcome").unwrap()])
-        };
+        let settings = |auth| sign_in(auth, &google, &acme, patience);
         let app = Self::over(data, clock, mailbox, signing_keys(), settings).await;
         (app, google, acme)
+    }
+
+    /// A [`replica`](Self::replica) of an app that has these providers; it knows nothing of them yet.
+    pub async fn replica_with_providers(
+        &self,
+        google: &Provider,
+        acme: &Provider,
+        patience: std::time::Duration,
+    ) -> Self {
+        self.replica(signing_keys(), |auth| sign_in(auth, google, acme, patience))
+            .await
     }
 
     /// A second process on the same data, at the same time, with the same mailbox, and with these keys and settings.
@@ -262,6 +267,19 @@ impl App {
     pub async fn stored_bytes(&self) -> Option<Vec<u8>> {
         self.data.bytes().await
     }
+}
+
+fn sign_in(
+    auth: AuthBuilder,
+    google: &Provider,
+    acme: &Provider,
+    patience: std::time::Duration,
+) -> AuthBuilder {
+    let name = |name: &str| ProviderName::parse(name).unwrap();
+    let (as_google, as_acme) = (google.as_google(patience), acme.as_any("Acme", patience));
+    auth.oauth_provider(name("google"), Provider::callback("google"), as_google)
+        .oauth_provider(name("acme"), Provider::callback("acme"), as_acme)
+        .allowed_redirects([RedirectUri::parse("https://app.example.org/welcome").unwrap()])
 }
 
 fn router(auth: &Auth, billing: &Billing) -> AuthRouter {

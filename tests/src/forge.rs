@@ -21,8 +21,12 @@ fn part(token: &str, index: usize) -> Value {
 
 /// Header and claims without a signature, as they are signed.
 pub fn message(header: &Value, claims: &Value) -> String {
-    let encode = |part: &Value| BASE64URL.encode(part.to_string());
-    format!("{}.{}", encode(header), encode(claims))
+    message_of(&header.to_string(), &claims.to_string())
+}
+
+/// As [`message`], of texts that need not be JSON.
+pub fn message_of(header: &str, claims: &str) -> String {
+    format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims))
 }
 
 /// A JWT whose MAC is HMAC-SHA-256 under `key`, whatever its header says.

@@ -19,7 +19,10 @@ use aws_lc_rs::{
     encoding::AsDer,
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+        RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+    },
 };
 use axum::{
     Router,
@@ -43,8 +46,10 @@ pub const CLIENT_ID: &str = "client-of-the-tests";
 const CLIENT_SECRET: &str = "client-secret-of-the-tests";
 /// Of the key that signs; another one is never shown.
 pub const KID: &str = "key-1";
+/// Of the key on a curve.
+const CURVE_KID: &str = "curve-1";
 /// How long an app waits for its provider: on a busy machine, too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a provider can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +69,8 @@ pub enum Trouble {
     Hang,
     /// It sends half a megabyte.
     Huge,
+    /// It does its work, after a while.
+    Late(Duration),
     /// It leads to another address.
     Redirect(String),
     /// It answers so.
@@ -102,6 +109,10 @@ struct Script {
     grants: HashMap<String, Grant>,
     asked: HashMap<Door, usize>,
     kid: Option<String>,
+    has_curve: bool,
+    names_itself: bool,
+    /// Other addresses in its discovery document.
+    addresses: HashMap<&'static str, String>,
 }
 
 struct Grant {
@@ -121,27 +132,59 @@ pub fn public_key() -> Vec<u8> {
     keys()[0].public_key().as_der().unwrap().as_ref().to_vec()
 }
 
-fn signed_by(key: &RsaKeyPair, header: &Value, claims: &Value) -> String {
-    let message = forge::message(header, claims);
+fn signed_by(key: &RsaKeyPair, how: &'static dyn RsaEncoding, message: &str) -> String {
     let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(
-        &RSA_PKCS1_SHA256,
-        &SystemRandom::new(),
-        message.as_bytes(),
-        &mut signature,
-    )
-    .unwrap();
+    let random = SystemRandom::new();
+    key.sign(how, &random, message.as_bytes(), &mut signature)
+        .unwrap();
     format!("{message}.{}", BASE64URL.encode(signature))
 }
 
 /// A token signed with the key of all providers here.
 pub fn signed(header: &Value, claims: &Value) -> String {
-    signed_by(&keys()[0], header, claims)
+    signed_text(header, &claims.to_string())
+}
+
+/// As [`signed`], with claims that need not be JSON.
+pub fn signed_text(header: &Value, claims: &str) -> String {
+    let message = forge::message_of(&header.to_string(), claims);
+    signed_by(&keys()[0], &RSA_PKCS1_SHA256, &message)
+}
+
+/// A token signed with the key of all providers here, by an algorithm that the key is not for: `RS512` or `PS256`.
+pub fn signed_otherwise(algorithm: &str, header: &Value, claims: &Value) -> String {
+    let how: &'static dyn RsaEncoding = match algorithm {
+        "RS512" => &RSA_PKCS1_SHA512,
+        "PS256" => &RSA_PSS_SHA256,
+        other => panic!("{other}"),
+    };
+    let message = forge::message(&forge::set(header, "alg", algorithm), claims);
+    signed_by(&keys()[0], how, &message)
 }
 
 /// A token signed with a key that no provider shows.
 pub fn signed_by_a_stranger(header: &Value, claims: &Value) -> String {
-    signed_by(&keys()[1], header, claims)
+    signed_by(
+        &keys()[1],
+        &RSA_PKCS1_SHA256,
+        &forge::message(header, claims),
+    )
+}
+
+/// The other key of all providers here, on the curve P-256, which they show when they are told to.
+fn curve() -> &'static EcdsaKeyPair {
+    static CURVE: OnceLock<EcdsaKeyPair> = OnceLock::new();
+    CURVE.get_or_init(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+}
+
+/// A token signed with the key that [`Provider::show_curve`] shows: the header names it.
+pub fn signed_by_curve(header: &Value, claims: &Value) -> String {
+    let header = forge::set(&forge::set(header, "alg", "ES256"), "kid", CURVE_KID);
+    let message = forge::message(&header, claims);
+    let signature = curve()
+        .sign(&SystemRandom::new(), message.as_bytes())
+        .unwrap();
+    format!("{message}.{}", BASE64URL.encode(signature))
 }
 
 impl Provider {
@@ -215,6 +258,21 @@ impl Provider {
     /// From now on its key has another name.
     pub fn rename_key(&self, kid: &str) {
         self.script().kid = Some(kid.to_owned());
+    }
+
+    /// From now on it shows a key on a curve, too.
+    pub fn show_curve(&self) {
+        self.script().has_curve = true;
+    }
+
+    /// From now on it promises that authorization responses name it (RFC 9207).
+    pub fn name_itself(&self) {
+        self.script().names_itself = true;
+    }
+
+    /// From now on its discovery document has another address under that name.
+    pub fn lead(&self, name: &'static str, address: &str) {
+        self.script().addresses.insert(name, address.to_owned());
     }
 
     /// How often somebody asked at a door.
@@ -323,18 +381,24 @@ impl Provider {
     fn document(&self, door: Door) -> Value {
         let issuer = self.issuer();
         if door == Door::Discovery {
-            return json!({
+            let script = self.script();
+            let mut document = json!({
                 "issuer": issuer,
                 "authorization_endpoint": format!("{issuer}/authorize"),
                 "token_endpoint": format!("{issuer}/token"),
                 "jwks_uri": format!("{issuer}/keys"),
                 "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+                "authorization_response_iss_parameter_supported": script.names_itself,
             });
+            for (name, address) in &script.addresses {
+                document[name] = json!(address);
+            }
+            return document;
         }
         let public = keys()[0].public_key();
         let number = |bytes: &[u8]| BASE64URL.encode(bytes);
         let kid = self.script().kid.clone();
-        json!({"keys": [
+        let mut document = json!({"keys": [
             {"kty": "something new", "kid": "key-0"},
             {
                 "kty": "RSA",
@@ -344,7 +408,20 @@ impl Provider {
                 "n": number(public.modulus().big_endian_without_leading_zero()),
                 "e": number(public.exponent().big_endian_without_leading_zero()),
             },
-        ]})
+        ]});
+        if self.script().has_curve {
+            // Uncompressed: a mark, x, y.
+            let point = curve().public_key().as_ref();
+            let key = json!({
+                "kty": "EC",
+                "crv": "P-256",
+                "kid": CURVE_KID,
+                "x": number(&point[1..33]),
+                "y": number(&point[33..]),
+            });
+            document["keys"].as_array_mut().unwrap().push(key);
+        }
+        document
     }
 }
 
@@ -377,7 +454,15 @@ async fn answer(State(inner): State<std::sync::Weak<Inner>>, request: Request) -
             .body(Body::from(text))
             .unwrap()
     };
+    let trouble = match trouble {
+        Some(Trouble::Late(after)) => {
+            tokio::time::sleep(after).await;
+            None
+        }
+        trouble => trouble,
+    };
     match trouble {
+        Some(Trouble::Late(_)) => unreachable!("it has passed"),
         Some(Trouble::Hang) => std::future::pending().await,
         Some(Trouble::Huge) => json(200, format!("{{\"a\":\"{}\"}}", "x".repeat(512 * 1024))),
         Some(Trouble::Redirect(location)) => Response::builder()

@@ -27,6 +27,7 @@ pub use credit_store::{
 };
 pub use identity_store::{IdentityStore, Linked, Unlinked};
 pub use mailer::{Mailer, MailerError, OutgoingMail};
+pub(crate) use oauth::quoted;
 pub use oauth::{
     AuthorizationRequest, CodeRedemption, OAuthProvider, ProvenIdentity, ProviderError,
 };

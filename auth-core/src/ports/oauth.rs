@@ -5,6 +5,12 @@ use crate::types::{Email, IdentityKey, RedirectUri, Secret};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What a provider said, fit for a log: short, and nothing that a terminal obeys.
+pub(crate) fn quoted(words: &str) -> String {
+    let short: String = words.chars().take(80).collect();
+    format!("\"{}\"", short.escape_debug())
+}
+
 /// Where a sign-in begins: what the provider has to show again, or to remember.
 #[derive(Debug)]
 pub struct AuthorizationRequest<'a> {

@@ -2,6 +2,7 @@
 
 mod account;
 mod client;
+mod code_challenge;
 mod credits;
 mod digest;
 mod email;
@@ -19,6 +20,7 @@ mod username;
 
 pub use account::{Account, AccountKey, CredentialsVersion, NewAccount, SignInMethod, User};
 pub use client::Client;
+pub use code_challenge::CodeChallenge;
 pub use credits::{Amount, Credits};
 pub use digest::Digest;
 pub use email::Email;

@@ -127,3 +127,23 @@ async fn a_page_gets_a_code_and_a_code_of_the_provider_works_once() {
     replay.refused(400, "invalid_code");
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_a_sign_in_that_failed_and_nothing_that_a_terminal_obeys() {
+    let (_home, service, _google) = world().await;
+    let mut browser = Browser::of(&service);
+    let there = browser.start("google").await;
+    let state = there.split("state=").nth(1).unwrap();
+    let state = state.split('&').next().unwrap();
+    let words = format!("access_denied%1B%5B2J%0Aforged%20line{}", "x".repeat(3000));
+    let query = format!("error={words}&state={state}");
+    let answer = browser.come_back("google", &query).await;
+    answer.refused(400, "provider_error");
+    service.logged("a sign-in by a provider failed").await;
+    let log = service.log();
+    assert!(log.contains("provider_error") && log.contains("access_denied"));
+    assert!(!log.contains(&"x".repeat(100)) && !log.contains(state));
+    assert!(!log.lines().any(|line| line.starts_with("forged")));
+    assert!(!log.contains('\u{1b}') && !log.contains("\u{1b}[2J"));
+    service.stop().await;
+}

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jsonwebtoken::{
     Header,
@@ -7,12 +7,12 @@ use jsonwebtoken::{
 use oauth2::{AuthUrl, TokenUrl, url::ParseError};
 use serde::Deserialize;
 use time::{Duration, OffsetDateTime};
-use tokio::sync::Mutex;
+use tokio::sync::Mutex as Turn;
 
 use super::{
     http::{Http, HttpError},
     id_token::algorithm_of,
-    is_private,
+    may_name,
 };
 use crate::ports::ProviderError;
 
@@ -20,6 +20,8 @@ use crate::ports::ProviderError;
 const LIFETIME: Duration = Duration::HOUR;
 /// The least time between two looks for a key that is not there: anybody can name one (ASVS 15.1.3).
 const FLOOR: Duration = Duration::MINUTE;
+/// How long nobody asks again after a fetch that failed, from its beginning.
+const PAUSE: Duration = Duration::seconds(10);
 
 /// What is used of a discovery document (OIDC Discovery §3).
 pub(super) struct Discovery {
@@ -49,30 +51,11 @@ struct KeySetDocument {
     keys: Vec<serde_json::Value>,
 }
 
-struct Kept<T> {
-    value: Arc<T>,
-    since: OffsetDateTime,
-}
-
-impl<T> Kept<T> {
-    fn new(value: T, since: OffsetDateTime) -> Self {
-        Self {
-            value: Arc::new(value),
-            since,
-        }
-    }
-
-    fn is_good(&self, now: OffsetDateTime) -> bool {
-        now - self.since < LIFETIME
-    }
-}
-
-/// The documents of a provider. The locks are held while one is fetched, for that is the point: everybody who needs it waits for the one request, whose
-/// time is bounded.
+/// The documents of a provider.
 #[derive(Default)]
 pub(super) struct Documents {
-    discovery: Mutex<Option<Kept<Discovery>>>,
-    keys: Mutex<Option<Kept<Vec<Jwk>>>>,
+    discovery: Shelf<Discovery>,
+    keys: Shelf<Vec<Jwk>>,
 }
 
 impl Documents {
@@ -82,14 +65,14 @@ impl Documents {
         issuer: &str,
         now: OffsetDateTime,
     ) -> Result<Arc<Discovery>, ProviderError> {
-        let mut kept = self.discovery.lock().await;
-        match &*kept {
-            Some(known) if known.is_good(now) => Ok(Arc::clone(&known.value)),
-            _ => {
-                let found = Kept::new(discover(http, issuer).await?, now);
-                Ok(Arc::clone(&kept.insert(found).value))
-            }
-        }
+        let (http, issuer) = (http.clone(), issuer.to_owned());
+        self.discovery
+            .look(
+                now,
+                |known, age| (age < LIFETIME).then(|| Arc::clone(known)),
+                async move { discover(&http, &issuer).await },
+            )
+            .await
     }
 
     /// The key that a token names.
@@ -100,18 +83,102 @@ impl Documents {
         header: &Header,
         now: OffsetDateTime,
     ) -> Result<Jwk, ProviderError> {
-        let mut kept = self.keys.lock().await;
-        if let Some(known) = kept.as_ref().filter(|known| known.is_good(now)) {
-            if let Some(key) = find(&known.value, header) {
-                return Ok(key);
-            }
-            if now - known.since < FLOOR {
-                return Err(unknown_key());
-            }
-        }
-        let fetched = Kept::new(fetch_keys(http, &discovery.keys).await?, now);
-        find(&kept.insert(fetched).value, header).ok_or_else(unknown_key)
+        let (http, url) = (http.clone(), discovery.keys.clone());
+        self.keys
+            .look(
+                now,
+                |known, age| match find(known, header) {
+                    Some(key) if age < LIFETIME => Some(Ok(key)),
+                    None if age < FLOOR => Some(Err(unknown_key())),
+                    _ => None,
+                },
+                async move { fetch_keys(&http, &url).await },
+            )
+            .await?
     }
+}
+
+/// What a provider shows at one address, fetched by one caller at a time. What is known is found without waiting for whoever fetches.
+struct Shelf<T> {
+    shown: Arc<Mutex<Shown<T>>>,
+    turn: Arc<Turn<()>>,
+}
+
+struct Shown<T> {
+    known: Option<(Arc<T>, OffsetDateTime)>,
+    /// When the fetch began that failed last, if none has passed since.
+    failed: Option<OffsetDateTime>,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        let shown = Shown {
+            known: None,
+            failed: None,
+        };
+        Self {
+            shown: Arc::new(Mutex::new(shown)),
+            turn: Arc::default(),
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Shelf<T> {
+    /// Answers from what is known and its age, or fetches it first. When the last fetch failed a moment ago, nobody tries again: whoever waited for it
+    /// would wait as long once more.
+    async fn look<A>(
+        &self,
+        now: OffsetDateTime,
+        answer: impl Fn(&Arc<T>, Duration) -> Option<A>,
+        fetch: impl Future<Output = Result<T, ProviderError>> + Send + 'static,
+    ) -> Result<A, ProviderError> {
+        let known = || {
+            let shown = lock(&self.shown);
+            let found = shown
+                .known
+                .as_ref()
+                .and_then(|(known, since)| answer(known, now - *since));
+            match (found, shown.failed) {
+                (Some(found), _) => Some(Ok(found)),
+                (None, Some(failed)) if (now - failed).abs() < PAUSE => Some(Err(
+                    ProviderError::Unavailable("it failed a moment ago".into()),
+                )),
+                (None, _) => None,
+            }
+        };
+        if let Some(answer) = known() {
+            return answer;
+        }
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        if let Some(answer) = known() {
+            return answer;
+        }
+        let shown = Arc::clone(&self.shown);
+        // To its end, also when whoever asked has gone: a caller that hangs up leaves the next ones what it found.
+        let fetched = tokio::spawn(async move {
+            let _turn = turn;
+            let fetched = fetch.await.map(Arc::new);
+            let mut shown = lock(&shown);
+            match &fetched {
+                Ok(value) => {
+                    shown.known = Some((Arc::clone(value), now));
+                    shown.failed = None;
+                }
+                Err(_) => shown.failed = Some(now),
+            }
+            fetched
+        })
+        .await
+        .map_err(|error| ProviderError::Failed(error.into()))??;
+        // What was fetched just now has no age.
+        answer(&fetched, Duration::ZERO)
+            .ok_or_else(|| ProviderError::Failed("what it shows is of no use".into()))
+    }
+}
+
+/// Held for a look, never while something is fetched.
+fn lock<T>(shown: &Mutex<Shown<T>>) -> MutexGuard<'_, Shown<T>> {
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unknown_key() -> ProviderError {
@@ -135,8 +202,11 @@ async fn discover(http: &Http, issuer: &str) -> Result<Discovery, ProviderError>
         &document.token_endpoint,
         &document.jwks_uri,
     ];
-    if !addresses.into_iter().all(|address| is_private(address)) {
-        return Err(HttpError::Failed("it names an address that is not https").into());
+    if !addresses
+        .into_iter()
+        .all(|address| may_name(issuer, address))
+    {
+        return Err(HttpError::Failed("it names an address that it must not name").into());
     }
     let failed = |error: ParseError| ProviderError::Failed(error.into());
     Ok(Discovery {

@@ -3,7 +3,7 @@ use jsonwebtoken::{
     errors::ErrorKind,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
@@ -41,6 +41,7 @@ struct Claims {
     email: Option<Value>,
     email_verified: Option<Value>,
     hd: Option<Value>,
+    events: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +64,12 @@ pub(super) fn header(token: &str) -> Result<Header, ProviderError> {
     // RFC 7515 §4.1.11: what we do not understand we must not pass over.
     if header.crit.is_some() {
         return Err(refused("it has critical headers"));
+    }
+    // RFC 8725 §3.11: what is another kind of token by its own word is none of ours.
+    if let Some(kind) = &header.typ
+        && !kind.eq_ignore_ascii_case("JWT")
+    {
+        return Err(refused("it is a token of another type"));
     }
     Ok(header)
 }
@@ -118,6 +125,10 @@ fn check(
     expected: &Expected<'_>,
     now: OffsetDateTime,
 ) -> Result<(), ProviderError> {
+    // OIDC Back-Channel Logout §2.4: a logout token is told by this, and by nothing else that every provider says.
+    if claims.events.is_some() {
+        return Err(refused("it is a logout token"));
+    }
     // 2.
     if claims.iss != expected.issuer.name && Some(&claims.iss) != expected.issuer.alias.as_ref() {
         return Err(refused("it is of another issuer"));

@@ -26,7 +26,9 @@ use self::{
     id_token::{Expected, read},
 };
 use crate::{
-    ports::{AuthorizationRequest, CodeRedemption, OAuthProvider, ProvenIdentity, ProviderError},
+    ports::{
+        AuthorizationRequest, CodeRedemption, OAuthProvider, ProvenIdentity, ProviderError, quoted,
+    },
     types::{RedirectUri, Secret},
 };
 
@@ -34,7 +36,8 @@ use crate::{
 ///
 /// 1. Authorization code flow with PKCE (S256), `state` and `nonce`. ID tokens are RS256 or ES256, by a key of the provider's key set.
 /// 2. Discovery document and key set are kept for an hour. A key that is not in the set is looked for at most once a minute.
-/// 3. A request ends after five seconds, an answer after 256 KiB; redirects are not followed. What only reads is tried twice.
+/// 3. A request ends after five seconds, a call after ten, an answer after 256 KiB; redirects are not followed. What only reads is tried twice; after
+///    that failed, nobody tries for ten seconds.
 /// 4. The certificates of the operating system decide whom it trusts; proxies of the environment are not used.
 ///
 /// ```
@@ -53,7 +56,12 @@ pub struct OidcProvider {
     authority: Authority,
     documents: Arc<Documents>,
     http: Http,
+    /// Of one call, with all requests that it takes and all that it waits for.
+    patience: Duration,
 }
+
+/// Of one request.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who may issue ID tokens.
 #[derive(Clone)]
@@ -89,6 +97,9 @@ pub enum OidcError {
 }
 
 impl OidcProvider {
+    /// The issuer of [`OidcProvider::google`].
+    pub const GOOGLE: &str = "https://accounts.google.com";
+
     /// A provider, to which we are the client of this id.
     ///
     /// It is authoritative for no address: an identity joins an account only when its owner links it.
@@ -120,11 +131,15 @@ impl OidcProvider {
             },
             authority: Authority::default(),
             documents: Arc::default(),
-            http: Http::new(Duration::from_secs(5))?,
+            http: Http::new(PATIENCE)?,
+            patience: 2 * PATIENCE,
         })
     }
 
     /// Google.
+    ///
+    /// It decides whose an address is when it ends with `@gmail.com`, or when the token has `hd`; and it may leave the scheme out of `iss`
+    /// ("Verify the Google ID token on your server side").
     ///
     /// # Errors
     /// [`OidcError`].
@@ -132,17 +147,26 @@ impl OidcProvider {
         client_id: impl Into<String>,
         client_secret: Secret<String>,
     ) -> Result<Self, OidcError> {
-        Self::google_at("https://accounts.google.com", client_id, client_secret)
+        Self::as_google(Self::GOOGLE, client_id, client_secret)
     }
 
-    /// What behaves as Google does, at another issuer: for tests.
+    /// What stands in for Google at another issuer, in tests.
     ///
-    /// Google decides whose an address is when it ends with `@gmail.com`, or when the token has `hd`; and it may leave the scheme out of `iss`
-    /// ("Verify the Google ID token on your server side").
+    /// # Security
+    /// It decides whose an address is, as Google does: whoever runs the issuer opens any account on `@gmail.com`.
     ///
     /// # Errors
     /// [`OidcError`].
+    #[cfg(feature = "testing")]
     pub fn google_at(
+        issuer: &str,
+        client_id: impl Into<String>,
+        client_secret: Secret<String>,
+    ) -> Result<Self, OidcError> {
+        Self::as_google(issuer, client_id, client_secret)
+    }
+
+    fn as_google(
         issuer: &str,
         client_id: impl Into<String>,
         client_secret: Secret<String>,
@@ -156,13 +180,25 @@ impl OidcProvider {
         Ok(provider)
     }
 
-    /// How long a request may take; five seconds by default.
+    /// How long a request may take, five seconds by default; a call takes twice as long at the most.
     ///
     /// # Errors
     /// [`OidcError::Http`].
     pub fn timeout(mut self, limit: Duration) -> Result<Self, OidcError> {
         self.http = Http::new(limit)?;
+        self.patience = limit.saturating_mul(2);
         Ok(self)
+    }
+
+    /// Whatever a call takes, in its time.
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, ProviderError>> + Send,
+    ) -> Result<T, ProviderError> {
+        match tokio::time::timeout(self.patience, call).await {
+            Ok(answer) => answer,
+            Err(elapsed) => Err(ProviderError::Unavailable(elapsed.into())),
+        }
     }
 
     async fn discovery(&self, now: OffsetDateTime) -> Result<Arc<Discovery>, ProviderError> {
@@ -189,6 +225,38 @@ impl OidcProvider {
             .set_token_uri(discovery.token.clone())
             .set_redirect_uri(redirect_uri)
             .set_auth_type(auth_type))
+    }
+
+    async fn redeem(
+        &self,
+        redemption: &CodeRedemption<'_>,
+        now: OffsetDateTime,
+    ) -> Result<ProvenIdentity, ProviderError> {
+        let discovery = self.discovery(now).await?;
+        // RFC 9207 §2.4: the answer of another provider is none.
+        let issuer_is_right = match redemption.issuer {
+            Some(issuer) => issuer == self.issuer.name,
+            None => !discovery.names_itself,
+        };
+        if !issuer_is_right {
+            return Err(ProviderError::Refused(
+                "the authorization response is of another issuer".into(),
+            ));
+        }
+        let http = self.http.clone();
+        let send = move |request| {
+            let http = http.clone();
+            async move { http.send_once(request).await }
+        };
+        let answer = self
+            .client(&discovery, redemption.redirect_uri)?
+            .exchange_code(AuthorizationCode::new(redemption.code.expose().clone()))
+            .set_pkce_verifier(PkceCodeVerifier::new(redemption.verifier.expose().clone()))
+            .request_async(&send)
+            .await
+            .map_err(token_fault)?;
+        let token = &answer.extra_fields().id_token;
+        self.prove(token, Some(redemption.nonce), now).await
     }
 
     async fn prove(
@@ -231,15 +299,27 @@ fn is_private(address: &str) -> bool {
     match (uri.scheme_str(), uri.host()) {
         (_, None | Some("")) => false,
         (Some("https"), Some(_)) => true,
-        (Some("http"), Some(host)) => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host == "localhost"
-                || host
-                    .parse::<std::net::IpAddr>()
-                    .is_ok_and(|ip| ip.is_loopback())
-        }
+        (Some("http"), Some(host)) => is_loopback(host),
         _ => false,
     }
+}
+
+/// Whether an issuer's document may name an address: one that is encrypted, and no door of this machine unless the issuer is one itself.
+fn may_name(issuer: &str, address: &str) -> bool {
+    let is_here = |address: &str| {
+        address
+            .parse::<Uri>()
+            .is_ok_and(|uri| uri.host().is_some_and(is_loopback))
+    };
+    is_private(address) && (is_here(issuer) || !is_here(address))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// What the token endpoint adds to RFC 6749 (OIDC Core §3.1.3.3).
@@ -280,7 +360,7 @@ impl OAuthProvider for OidcProvider {
         request: &AuthorizationRequest<'_>,
         now: OffsetDateTime,
     ) -> Result<String, ProviderError> {
-        let discovery = self.discovery(now).await?;
+        let discovery = self.in_time(self.discovery(now)).await?;
         let client = self.client(&discovery, request.redirect_uri)?;
         let verifier = PkceCodeVerifier::new(request.verifier.expose().clone());
         let (url, _) = client
@@ -298,31 +378,7 @@ impl OAuthProvider for OidcProvider {
         redemption: &CodeRedemption<'_>,
         now: OffsetDateTime,
     ) -> Result<ProvenIdentity, ProviderError> {
-        let discovery = self.discovery(now).await?;
-        // RFC 9207 §2.4: the answer of another provider is none.
-        let issuer_is_right = match redemption.issuer {
-            Some(issuer) => issuer == self.issuer.name,
-            None => !discovery.names_itself,
-        };
-        if !issuer_is_right {
-            return Err(ProviderError::Refused(
-                "the authorization response is of another issuer".into(),
-            ));
-        }
-        let http = self.http.clone();
-        let send = move |request| {
-            let http = http.clone();
-            async move { http.send_once(request).await }
-        };
-        let answer = self
-            .client(&discovery, redemption.redirect_uri)?
-            .exchange_code(AuthorizationCode::new(redemption.code.expose().clone()))
-            .set_pkce_verifier(PkceCodeVerifier::new(redemption.verifier.expose().clone()))
-            .request_async(&send)
-            .await
-            .map_err(token_fault)?;
-        let token = &answer.extra_fields().id_token;
-        self.prove(token, Some(redemption.nonce), now).await
+        self.in_time(self.redeem(redemption, now)).await
     }
 
     async fn verify_id_token(
@@ -330,7 +386,7 @@ impl OAuthProvider for OidcProvider {
         token: &Secret<String>,
         now: OffsetDateTime,
     ) -> Result<ProvenIdentity, ProviderError> {
-        self.prove(token, None, now).await
+        self.in_time(self.prove(token, None, now)).await
     }
 }
 
@@ -339,13 +395,12 @@ fn token_fault(error: RequestTokenError<HttpError, BasicErrorResponse>) -> Provi
     match error {
         RequestTokenError::Request(error) => error.into(),
         RequestTokenError::ServerResponse(response) => match response.error() {
-            BasicErrorResponseType::InvalidGrant => ProviderError::InvalidCode,
+            // A code that is none at all is an invalid request to some.
+            BasicErrorResponseType::InvalidGrant | BasicErrorResponseType::InvalidRequest => {
+                ProviderError::InvalidCode
+            }
             code => ProviderError::Failed(
-                format!(
-                    "the token endpoint answers {}",
-                    code.as_ref().escape_debug()
-                )
-                .into(),
+                format!("the token endpoint answers {}", quoted(code.as_ref())).into(),
             ),
         },
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
@@ -356,7 +411,7 @@ fn token_fault(error: RequestTokenError<HttpError, BasicErrorResponse>) -> Provi
 
 #[cfg(test)]
 mod tests {
-    use super::{OidcProvider, is_private};
+    use super::{OidcProvider, is_private, may_name};
     use crate::types::Secret;
 
     #[test]
@@ -374,6 +429,37 @@ mod tests {
         ] {
             assert_eq!(is_private(issuer), taken, "{issuer}");
         }
+    }
+
+    #[test]
+    fn a_document_leads_to_no_door_of_this_machine() {
+        let (there, here) = ("https://id.example.org", "http://127.0.0.1:8080");
+        for (issuer, address, may) in [
+            (there, "https://id.example.org/token", true),
+            (there, "https://keys.example.net/", true),
+            (there, "http://id.example.org/token", false),
+            (there, "http://127.0.0.1:8080/token", false),
+            (there, "https://127.0.0.1/token", false),
+            (there, "https://LOCALHOST/token", false),
+            (there, "https://[::1]/token", false),
+            (there, "https://[::ffff:127.0.0.1]/token", false),
+            (here, "http://127.0.0.1:8080/token", true),
+            (here, "http://localhost:8081/token", true),
+            (here, "http://id.example.org/token", false),
+        ] {
+            assert_eq!(may_name(issuer, address), may, "{issuer} {address}");
+        }
+    }
+
+    #[test]
+    fn nobody_but_google_decides_about_addresses_of_google() {
+        let secret = || Secret::new("secret".to_owned());
+        let google = OidcProvider::google("id", secret()).unwrap();
+        assert!(google.authority.hosted && google.authority.domains == ["gmail.com"]);
+        let other = OidcProvider::new("Google", "https://id.example.org", "id", secret());
+        let other = other.unwrap();
+        assert!(!other.authority.hosted && other.authority.domains.is_empty());
+        assert!(other.issuer.alias.is_none());
     }
 
     #[test]

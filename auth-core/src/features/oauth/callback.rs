@@ -5,7 +5,7 @@ use crate::{
     auth::{Auth, Tokens},
     error::Error,
     jwt::Sealed,
-    ports::{CodeRedemption, ProvenIdentity},
+    ports::{CodeRedemption, ProvenIdentity, quoted},
     types::{Account, AuditEvent, Client, Secret, User},
 };
 
@@ -59,14 +59,30 @@ impl Auth {
         client: &Client,
     ) -> Result<SignedIn, Error> {
         let provider = self.shared.oauth.provider(provider)?;
+        let ended = self.come_back(provider, callback, client).await;
+        if let Err(error) = &ended {
+            super::log_failure(provider, error);
+        }
+        ended
+    }
+
+    async fn come_back(
+        &self,
+        provider: &Provider,
+        callback: Callback,
+        client: &Client,
+    ) -> Result<SignedIn, Error> {
         let now = self.now();
         let flow = self.resume(provider, &callback, now).await?;
-        if callback.error.is_some() {
+        if let Some(error) = callback.error {
             return Err(Error::ProviderRefused(
-                "the provider was asked and said no".into(),
+                format!("the provider says {}", quoted(&error)).into(),
             ));
         }
-        let code = callback.code.ok_or(Error::InvalidCode)?;
+        let code = callback
+            .code
+            .filter(|code| is_code(code.expose()))
+            .ok_or(Error::InvalidCode)?;
         let redemption = CodeRedemption {
             code: &code,
             issuer: callback.issuer.as_deref(),
@@ -84,13 +100,10 @@ impl Auth {
                 let user = self.link_for(link, provider, &proven, client).await?;
                 Ok(SignedIn::Linked {
                     user: Box::new(user),
-                    redirect_to: flow.redirect_to.clone(),
+                    redirect_to: flow.redirect_to,
                 })
             }
-            None => {
-                self.log_in_by(provider, &proven, flow.redirect_to.as_deref(), client)
-                    .await
-            }
+            None => self.log_in_by(provider, &proven, flow, client).await,
         }
     }
 
@@ -123,17 +136,17 @@ impl Auth {
         &self,
         provider: &Provider,
         proven: &ProvenIdentity,
-        redirect_to: Option<&str>,
+        flow: Flow,
         client: &Client,
     ) -> Result<SignedIn, Error> {
         let account = self.account_of(provider, proven, client).await?;
-        let Some(page) = redirect_to else {
+        let Some(page) = flow.redirect_to else {
             let tokens = self.open_for(account, client).await?;
             let tokens = tokens.ok_or(Error::InvalidCredentials)?;
             return Ok(SignedIn::Opened(Box::new(tokens)));
         };
         // Never with a token: addresses are kept in histories and logs (ASVS 14.2.1).
-        let code = LoginCode::new(&account, self.secret(), self.now());
+        let code = LoginCode::new(&account, self.secret(), flow.code_challenge, self.now());
         let keys = &self.shared.keys;
         let code = keys.seal(Sealed::LoginCode, &code, self.random())?;
         Ok(SignedIn::Elsewhere(format!(
@@ -198,4 +211,9 @@ impl Auth {
             None => Err(Error::InvalidState),
         }
     }
+}
+
+/// What no provider could have given is not shown to one (RFC 6749, appendix A.11).
+fn is_code(raw: &str) -> bool {
+    (1..=4096).contains(&raw.len()) && raw.bytes().all(|b| (b' '..=b'~').contains(&b))
 }

@@ -4,7 +4,7 @@ use super::{LinkFlow, SignIn, Spent};
 use crate::{
     auth::Auth,
     error::Error,
-    ports::{Authenticated, ProviderError},
+    ports::Authenticated,
     types::{Client, PasswordAttempt, Secret, User},
 };
 
@@ -56,20 +56,23 @@ impl Auth {
                 seen: account.version.as_i64(),
             };
             return self
-                .begin(provider, redirect_to.as_ref(), Some(link))
+                .begin(provider, redirect_to.as_ref(), None, Some(link))
                 .await
                 .map(Linking::Started);
         };
         let now = self.now();
-        let proven =
-            provider
-                .port
-                .verify_id_token(&token, now)
-                .await
-                .map_err(|error| match error {
-                    ProviderError::Refused(_) | ProviderError::InvalidCode => Error::InvalidIdToken,
-                    error => super::fault(error),
-                })?;
+        let proven = provider
+            .port
+            .verify_id_token(&token, now)
+            .await
+            .map_err(|error| {
+                let error = super::fault(error);
+                super::log_failure(provider, &error);
+                match error {
+                    Error::ProviderRefused(_) | Error::InvalidCode => Error::InvalidIdToken,
+                    error => error,
+                }
+            })?;
         // No nonce of ours is in it: what was once shown to somebody must not be shown again. What was signed counts: a signature by an elliptic
         // curve has a twin.
         let signed = token

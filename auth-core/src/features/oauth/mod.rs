@@ -16,7 +16,7 @@ use time::{Duration, OffsetDateTime};
 
 pub use callback::{Callback, SignedIn};
 pub use link::{LinkIdentity, Linking};
-pub use start::SignIn;
+pub use start::{SignIn, StartSignIn};
 
 use crate::{
     auth::Auth,
@@ -24,13 +24,15 @@ use crate::{
     jwt::exposed,
     ports::{OAuthProvider, ProviderError},
     types::{
-        Account, CredentialsVersion, Digest, Letter, ProviderName, QueuedMail, RedirectUri, Secret,
-        SessionId, User, UserId,
+        Account, CodeChallenge, CredentialsVersion, Digest, Letter, ProviderName, QueuedMail,
+        RedirectUri, Secret, SessionId, User, UserId,
     },
 };
 
 /// From the first redirect to the callback.
 const SIGN_IN: Duration = Duration::minutes(10);
+/// How much longer than it is worth anything a spent secret is remembered: the clock of another replica may be behind.
+const MARGIN: Duration = Duration::minutes(5);
 /// From the callback to the exchange.
 const LOGIN_CODE: Duration = Duration::MINUTE;
 
@@ -91,6 +93,8 @@ struct Flow {
     #[serde(with = "exposed")]
     verifier: Secret<String>,
     redirect_to: Option<String>,
+    /// Of the page that asked.
+    code_challenge: Option<CodeChallenge>,
     /// `None`: whoever comes back logs in.
     link: Option<LinkFlow>,
     /// Unix seconds.
@@ -155,7 +159,10 @@ impl Auth {
         named.push_str(secret.expose());
         Ok(self
             .store
-            .spend_secret(&Digest::of(named.as_bytes()), expires_at)
+            .spend_secret(
+                &Digest::of(named.as_bytes()),
+                expires_at.saturating_add(MARGIN),
+            )
             .await?)
     }
 
@@ -176,6 +183,22 @@ impl Auth {
     }
 }
 
+/// ASVS 16.3.1: an operator sees each attempt that failed, and why, and nothing that opens an account.
+fn log_failure(provider: &Provider, error: &Error) {
+    let cause = match error {
+        Error::ProviderFailed(cause)
+        | Error::ProviderRefused(cause)
+        | Error::ProviderUnavailable(cause) => Some(cause.to_string()),
+        _ => None,
+    };
+    tracing::info!(
+        provider = provider.name.as_str(),
+        code = error.code(),
+        cause,
+        "a sign-in by a provider failed"
+    );
+}
+
 /// What a provider's fault means to whoever signs in.
 fn fault(error: ProviderError) -> Error {
     match error {
@@ -194,14 +217,22 @@ struct LoginCode {
     id: Secret<String>,
     user: UserId,
     seen: i64,
+    /// `None`: any page may show it.
+    code_challenge: Option<CodeChallenge>,
     /// Unix seconds.
     expires_at: i64,
 }
 
 impl LoginCode {
-    fn new(account: &Account, id: Secret<String>, now: OffsetDateTime) -> Self {
+    fn new(
+        account: &Account,
+        id: Secret<String>,
+        code_challenge: Option<CodeChallenge>,
+        now: OffsetDateTime,
+    ) -> Self {
         Self {
             id,
+            code_challenge,
             user: account.user.id,
             seen: account.version.as_i64(),
             expires_at: (now + LOGIN_CODE).unix_timestamp(),

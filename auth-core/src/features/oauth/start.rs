@@ -4,8 +4,17 @@ use crate::{
     error::Error,
     jwt::Sealed,
     ports::AuthorizationRequest,
-    types::{RedirectUri, Secret},
+    types::{CodeChallenge, RedirectUri, Secret},
 };
+
+/// A wish to sign in by a provider.
+#[derive(Debug, Default)]
+pub struct StartSignIn {
+    /// The page that the sign-in ends at, with a code; one of the allowed addresses. `None`: the callback answers with the tokens.
+    pub redirect_to: Option<String>,
+    /// Binds that code to the page: only who has the verifier can trade it.
+    pub code_challenge: Option<CodeChallenge>,
+}
 
 /// A sign-in that has begun.
 #[derive(Debug)]
@@ -28,20 +37,18 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::OAuthNotConfigured`]; [`Error::RedirectNotAllowed`]; [`Error::ProviderFailed`]; [`Error::ProviderUnavailable`].
-    pub async fn oauth_start(
-        &self,
-        provider: &str,
-        redirect_to: Option<&str>,
-    ) -> Result<SignIn, Error> {
+    pub async fn oauth_start(&self, provider: &str, cmd: StartSignIn) -> Result<SignIn, Error> {
         let provider = self.shared.oauth.provider(provider)?;
-        let redirect_to = self.shared.oauth.allowed(redirect_to)?;
-        self.begin(provider, redirect_to.as_ref(), None).await
+        let redirect_to = self.shared.oauth.allowed(cmd.redirect_to.as_deref())?;
+        self.begin(provider, redirect_to.as_ref(), cmd.code_challenge, None)
+            .await
     }
 
     pub(super) async fn begin(
         &self,
         provider: &Provider,
         redirect_to: Option<&RedirectUri>,
+        code_challenge: Option<CodeChallenge>,
         link: Option<LinkFlow>,
     ) -> Result<SignIn, Error> {
         let now = self.now();
@@ -51,6 +58,7 @@ impl Auth {
             nonce: self.secret(),
             verifier: self.secret(),
             redirect_to: redirect_to.map(ToString::to_string),
+            code_challenge,
             link,
             expires_at: (now + SIGN_IN).unix_timestamp(),
         };

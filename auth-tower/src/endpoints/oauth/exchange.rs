@@ -8,7 +8,11 @@ use crate::{
 pub(crate) async fn exchange(ctx: Ctx) -> Result<Reply, Problem> {
     let mut fields = ctx.fields;
     let code = fields.required("code", secret);
-    let code = fields.finish(code)?;
-    let tokens = ctx.auth.oauth_exchange(&code, &ctx.client).await?;
+    let verifier = fields.optional("code_verifier", secret);
+    let (code, verifier) = fields.finish((code, verifier))?;
+    let tokens = ctx
+        .auth
+        .oauth_exchange(&code, verifier.as_ref(), &ctx.client)
+        .await?;
     Reply::ok(&TokenAnswer::from(&tokens))
 }

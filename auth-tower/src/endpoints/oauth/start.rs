@@ -1,4 +1,7 @@
-use auth_core::types::Invalid;
+use auth_core::{
+    StartSignIn,
+    types::{CodeChallenge, Invalid},
+};
 
 use super::{Departure, cookie};
 use crate::{
@@ -19,12 +22,15 @@ pub(crate) async fn start(ctx: Ctx) -> Result<Reply, Problem> {
     let mut fields = ctx.fields;
     let provider = fields.path("provider", text);
     let redirect_to = fields.optional("redirect_to", text);
+    let code_challenge = fields.optional("code_challenge", CodeChallenge::parse);
     let mode = fields.optional("mode", mode);
-    let (provider, redirect_to, mode) = fields.finish((provider, redirect_to, mode))?;
-    let sign_in = ctx
-        .auth
-        .oauth_start(&provider, redirect_to.as_deref())
-        .await?;
+    let ((provider, redirect_to), (code_challenge, mode)) =
+        fields.finish(((provider, redirect_to), (code_challenge, mode)))?;
+    let cmd = StartSignIn {
+        redirect_to,
+        code_challenge,
+    };
+    let sign_in = ctx.auth.oauth_start(&provider, cmd).await?;
     let authorization_url = &*sign_in.authorization_url;
     let reply = match mode.unwrap_or(Mode::Redirect) {
         Mode::Json => Reply::ok(&Departure { authorization_url })?,

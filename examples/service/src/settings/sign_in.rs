@@ -20,7 +20,6 @@ pub(crate) struct Google {
     pub(crate) provider: OidcProvider,
 }
 
-const ISSUER: &str = "https://accounts.google.com";
 const NOT_HTTPS: &str = "must be https in production";
 
 impl SignIn {
@@ -67,11 +66,17 @@ fn google(reader: &mut Reader, production: bool) -> Option<Google> {
             "must be set in production, and https",
         );
     }
-    let issuer = issuer.unwrap_or_else(|| ISSUER.to_owned());
+    let issuer = issuer.unwrap_or_else(|| OidcProvider::GOOGLE.to_owned());
     if production && !issuer.starts_with("https://") {
         reader.fault("GOOGLE_ISSUER", NOT_HTTPS);
     }
-    match OidcProvider::google_at(&issuer, id, secret) {
+    // Only Google decides about the addresses of Google: what stands in for it is a provider like any other.
+    let provider = if issuer == OidcProvider::GOOGLE {
+        OidcProvider::google(id, secret)
+    } else {
+        OidcProvider::new("Google", &issuer, id, secret)
+    };
+    match provider {
         Ok(provider) => Some(Google {
             callback,
             issuer,

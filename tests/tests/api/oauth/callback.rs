@@ -1,9 +1,12 @@
 use auth_core::{
     ports::{SessionStore, UserStore},
     time::Duration,
-    types::{AccountKey, Client, Email, UserId},
+    types::{AccountKey, Client, Email, ProviderName, UserId},
 };
-use auth_tests::{PASSWORD, Person, StoreKind, at_once, forge, provider::CLIENT_ID};
+use auth_tests::{
+    PASSWORD, Person, StoreKind, at_once, forge,
+    provider::{CLIENT_ID, Door, PATIENCE},
+};
 use serde_json::{Value, json};
 
 use super::{World, claims, hosted};
@@ -20,6 +23,7 @@ auth_tests::on_each_store! {
     a_disabled_account_stays_closed
     a_state_of_another_browser_is_refused
     a_state_works_once
+    a_state_works_once_on_all_replicas
     of_callbacks_at_once_one_logs_in
     a_state_is_worth_nothing_after_ten_minutes
     a_binding_that_was_changed_is_refused
@@ -27,6 +31,10 @@ auth_tests::on_each_store! {
     a_code_works_once
     an_answer_of_another_issuer_is_refused
     of_first_sign_ins_at_once_one_account_is_made
+    a_twin_of_a_first_sign_in_shares_its_account
+    an_account_of_one_provider_is_not_joined_by_the_word_of_another
+    a_claimed_account_loses_what_an_administrator_may_do
+    an_answer_without_the_issuer_that_was_promised_is_refused
     a_google_only_account_sets_a_password_by_mail
     a_google_only_account_is_deleted_by_a_fresh_login
     a_secret_of_a_sign_in_is_not_kept
@@ -315,6 +323,26 @@ async fn a_state_works_once(store: StoreKind) {
     twice.refused(422, "validation_failed");
 }
 
+async fn a_state_works_once_on_all_replicas(store: StoreKind) {
+    let world = World::on(store).await;
+    let replica = world
+        .app
+        .replica_with_providers(&world.google, &world.acme, PATIENCE)
+        .await;
+    let mut browser = world.browser();
+    let there = browser.start("google").await;
+    let cookie = format!("__Host-oauth={}", browser.cookies["__Host-oauth"]);
+    let query = world.google.agree(&there, claims("ada"));
+    browser.come_back("google", &query).await.ok(200);
+    // The provider would take another code.
+    let query = world.google.agree(&there, claims("ada"));
+    let path = format!("/auth/oauth/google/callback?{query}");
+    for app in [&replica, &world.app] {
+        let again = app.get(&path).header("cookie", &cookie).await;
+        again.refused(400, "invalid_state");
+    }
+}
+
 async fn of_callbacks_at_once_one_logs_in(store: StoreKind) {
     let world = World::on(store).await;
     world.arrived("ada").await;
@@ -345,6 +373,9 @@ async fn a_state_is_worth_nothing_after_ten_minutes(store: StoreKind) {
         let answer = browser.come_back("google", &query).await;
         if good {
             answer.ok(200);
+            // Another replica's clock may be behind.
+            world.app.clock.advance(Duration::minutes(4));
+            assert_eq!(world.app.auth.sweep().await.unwrap().spent, 0);
         } else {
             answer.refused(400, "invalid_state");
         }
@@ -431,6 +462,9 @@ async fn a_code_works_once(store: StoreKind) {
         stolen,
         "code=".to_owned(),
         "code=made+up".to_owned(),
+        "code=%C3%A4".to_owned(),
+        "code=%0A".to_owned(),
+        format!("code={}", "A".repeat(5000)),
         String::new(),
     ] {
         let there = browser.start("google").await;
@@ -488,6 +522,82 @@ async fn of_first_sign_ins_at_once_one_account_is_made(store: StoreKind) {
     assert_eq!(ids.len(), 1, "{answers:?}");
     let templates = world.app.templates_to("ada@example.org").await;
     assert_eq!(templates, ["google_linked"]);
+}
+
+/// Both found no account, and one of them the account of the other.
+async fn a_twin_of_a_first_sign_in_shares_its_account(store: StoreKind) {
+    let world = World::on(store).await;
+    let mut browser = world.browser();
+    let there = browser.start("google").await;
+    let query = world.google.agree(&there, claims("ada"));
+    let identity = world.app.store.hold("account");
+    let path = format!("/auth/oauth/google/callback?{query}");
+    let cookie = format!("__Host-oauth={}", browser.cookies["__Host-oauth"]);
+    let call = world.app.get(&path).header("cookie", cookie);
+    let twin = tokio::spawn(async move { call.await });
+    identity.reached().await;
+    let address = world.app.store.hold("account");
+    identity.release();
+    address.reached().await;
+    let ada = world.arrived("ada").await;
+    address.release();
+    let twin = twin.await.unwrap();
+    assert_eq!(Person::of(twin.ok(200), "").id, ada.id);
+    let templates = world.app.templates_to("ada@example.org").await;
+    assert_eq!(templates, ["google_linked"]);
+}
+
+/// Whoever made it proved the address to that provider only, and would still be in.
+async fn an_account_of_one_provider_is_not_joined_by_the_word_of_another(store: StoreKind) {
+    let world = World::on(store).await;
+    let mut browser = world.browser();
+    let squatter = browser.sign_in("acme", &world.acme, claims("ada")).await;
+    let squatter = Person::of(squatter.ok(200), "");
+    let refused = world.sign_in(hosted("ada")).await;
+    refused.refused(409, "account_exists");
+    let account = account(&world, "ada@example.org").await.unwrap();
+    assert_eq!(account.user.id, squatter.id);
+    let providers: Vec<_> = account
+        .user
+        .providers
+        .iter()
+        .map(ProviderName::as_str)
+        .collect();
+    assert_eq!(providers, ["acme"]);
+    assert_eq!(
+        world.app.audit(squatter.id).await.last(),
+        Some(&"login_failed")
+    );
+}
+
+async fn a_claimed_account_loses_what_an_administrator_may_do(store: StoreKind) {
+    let world = World::on(store).await;
+    let eve = world.app.registered("ada").await;
+    let client = Client::default();
+    let admin = world.app.auth.set_admin(eve.id, true, &client);
+    admin.await.unwrap();
+    let ada = world.sign_in(claims("ada")).await;
+    assert_eq!(ada.ok(200)["user"]["id"], eve.id.to_string());
+    assert_eq!(ada.json["user"]["is_admin"], false);
+    let account = account(&world, "ada@example.org").await.unwrap();
+    assert!(!account.user.is_admin && account.user.is_verified);
+}
+
+/// RFC 9207 §2.4: somebody took it away.
+async fn an_answer_without_the_issuer_that_was_promised_is_refused(store: StoreKind) {
+    let world = World::on(store).await;
+    world.google.name_itself();
+    let answer = world.sign_in(claims("ada")).await;
+    answer.refused(400, "provider_error");
+    assert_eq!(world.google.asked(Door::Token), 0);
+    let mut browser = world.browser();
+    let there = browser.start("google").await;
+    let query = world.google.agree(&there, claims("ada"));
+    let issuer = serde_urlencoded::to_string([("iss", world.google.issuer())]).unwrap();
+    let answer = browser
+        .come_back("google", &format!("{query}&{issuer}"))
+        .await;
+    answer.ok(200);
 }
 
 async fn a_google_only_account_sets_a_password_by_mail(store: StoreKind) {

@@ -10,6 +10,8 @@ auth_tests::on_each_store! {
     a_code_lives_one_minute
     a_code_of_an_account_that_changed_is_refused
     what_is_no_code_is_refused
+    a_code_with_a_challenge_is_traded_by_its_page_alone
+    a_verifier_without_a_challenge_is_refused
 }
 
 const PAGE: &str = "https://app.example.org/welcome";
@@ -17,8 +19,13 @@ const PAGE: &str = "https://app.example.org/welcome";
 impl World {
     /// A code for a page of the host, at the end of a sign-in.
     async fn code(&self, subject: &str) -> String {
+        self.code_by(subject, "").await
+    }
+
+    /// As [`code`](Self::code), with more in the query of the login.
+    async fn code_by(&self, subject: &str, more: &str) -> String {
         let mut browser = self.browser();
-        let path = format!("/auth/oauth/google/login?mode=json&redirect_to={PAGE}");
+        let path = format!("/auth/oauth/google/login?mode=json&redirect_to={PAGE}{more}");
         let begun = browser.send(self.app.get(&path)).await;
         let there = begun.ok(200)["authorization_url"].as_str().unwrap();
         let query = self.google.agree(there, claims(subject));
@@ -130,4 +137,46 @@ async fn what_is_no_code_is_refused(store: StoreKind) {
     none.refused(422, "validation_failed");
     let body = json!({"code": good});
     world.app.post("/auth/oauth/exchange", body).await.ok(200);
+}
+
+/// RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+/// The attacker's code in the victim's page, or the victim's in the attacker's.
+async fn a_code_with_a_challenge_is_traded_by_its_page_alone(store: StoreKind) {
+    let world = World::on(store).await;
+    let code = world
+        .code_by("ada", &format!("&code_challenge={CHALLENGE}"))
+        .await;
+    for body in [
+        json!({"code": code}),
+        json!({"code": code, "code_verifier": ""}),
+        json!({"code": code, "code_verifier": CHALLENGE}),
+        json!({"code": code, "code_verifier": "a verifier of another page, of another sign-in"}),
+    ] {
+        let answer = world.app.post("/auth/oauth/exchange", body).await;
+        answer.refused(400, "invalid_code");
+    }
+    let body = json!({"code": code, "code_verifier": VERIFIER});
+    let exchange = || world.app.post("/auth/oauth/exchange", body.clone());
+    exchange().await.ok(200);
+    exchange().await.refused(400, "invalid_code");
+    for challenge in ["", "plain", VERIFIER.get(1..).unwrap()] {
+        let path = format!("/auth/oauth/google/login?code_challenge={challenge}");
+        let answer = world.app.get(&path).await;
+        answer.refused(422, "validation_failed");
+        assert_eq!(
+            answer.faults(),
+            [("code_challenge", "invalid_code_challenge")]
+        );
+    }
+}
+
+/// Somebody took the challenge of the page away (RFC 9700 §2.1.1).
+async fn a_verifier_without_a_challenge_is_refused(store: StoreKind) {
+    let world = World::on(store).await;
+    let body = json!({"code": world.code("ada").await, "code_verifier": VERIFIER});
+    let answer = world.app.post("/auth/oauth/exchange", body).await;
+    answer.refused(400, "invalid_code");
 }

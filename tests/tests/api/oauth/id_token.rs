@@ -6,7 +6,10 @@ use auth_core::{
 };
 use auth_tests::{
     StoreKind, forge,
-    provider::{CLIENT_ID, public_key, signed, signed_by_a_stranger},
+    provider::{
+        CLIENT_ID, public_key, signed, signed_by_a_stranger, signed_by_curve, signed_otherwise,
+        signed_text,
+    },
 };
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
@@ -17,6 +20,7 @@ auth_tests::on_each_store! {
     a_token_that_is_not_to_be_believed_logs_nobody_in
     a_token_that_is_not_to_be_believed_links_nothing
     a_token_is_believed_within_its_bounds
+    a_key_on_a_curve_signs_as_well
 }
 
 type Make = fn(&Value, &Value) -> String;
@@ -64,11 +68,21 @@ fn bad() -> Vec<(&'static str, Make)> {
             let header = forge::set(h, "alg", "HS512");
             forge::signed_with(Algorithm::HS512, &header, c, public_key())
         }),
-        ("RS512 by name", |h, c| {
-            signed(&forge::set(h, "alg", "RS512"), c)
+        // By the right key, and what the header says: the key is for another algorithm.
+        ("RS512", |h, c| signed_otherwise("RS512", h, c)),
+        ("PS256", |h, c| signed_otherwise("PS256", h, c)),
+        ("a key on a curve that is not shown", |h, c| {
+            signed_by_curve(h, c)
         }),
-        ("ES256 by name", |h, c| {
-            signed(&forge::set(h, "alg", "ES256"), c)
+        ("an access token", |h, c| {
+            signed(&forge::set(h, "typ", "at+jwt"), c)
+        }),
+        ("a logout token by its type", |h, c| {
+            signed(&forge::set(h, "typ", "logout+jwt"), c)
+        }),
+        ("a logout token by its events", |h, c| {
+            let event = "http://schemas.openid.net/event/backchannel-logout";
+            claim(h, c, "events", json!({event: {}}))
         }),
         ("an unknown kid", |h, c| {
             signed(&forge::set(h, "kid", "../../dev/null"), c)
@@ -122,16 +136,9 @@ fn bad() -> Vec<(&'static str, Make)> {
         ("a long subject", |h, c| claim(h, c, "sub", "1".repeat(256))),
         ("a subject with a zero", |h, c| claim(h, c, "sub", "a\0b")),
         ("the issuer twice", |h, c| {
-            let text = c
-                .to_string()
-                .replacen('{', r#"{"iss":"https://evil.example","#, 1);
-            let part = |text: &str| {
-                use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-                BASE64_URL_SAFE_NO_PAD.encode(text)
-            };
-            let good = signed(h, c);
-            let signature = good.rsplit('.').next().unwrap();
-            format!("{}.{}.{signature}", part(&h.to_string()), part(&text))
+            // Whoever takes the last one finds nothing wrong.
+            let twice = r#"{"iss":"https://evil.example","#;
+            signed_text(h, &c.to_string().replacen('{', twice, 1))
         }),
     ]
 }
@@ -189,7 +196,7 @@ async fn a_token_that_is_not_to_be_believed_links_nothing(store: StoreKind) {
 
 async fn a_token_is_believed_within_its_bounds(store: StoreKind) {
     let world = World::on(store).await;
-    let good: [(&str, Make); 5] = [
+    let good: [(&str, Make); 7] = [
         ("an audience as a list", |h, c| {
             claim(h, c, "aud", json!([CLIENT_ID]))
         }),
@@ -199,6 +206,10 @@ async fn a_token_is_believed_within_its_bounds(store: StoreKind) {
         }),
         ("a clock a little ahead", |h, c| {
             claim(h, c, "iat", moved(c, "iat", 20))
+        }),
+        ("no type", |h, c| signed(&forge::without(h, "typ"), c)),
+        ("a type in small letters", |h, c| {
+            signed(&forge::set(h, "typ", "jwt"), c)
         }),
         ("what nobody asked for", |h, c| {
             claim(h, c, "groups", json!([{"a": null}]))
@@ -211,4 +222,26 @@ async fn a_token_is_believed_within_its_bounds(store: StoreKind) {
         let answer = world.sign_in(claims("ada")).await;
         assert_eq!(answer.status, 200, "{name}: {answer:?}");
     }
+}
+
+async fn a_key_on_a_curve_signs_as_well(store: StoreKind) {
+    let world = World::on(store).await;
+    world.google.show_curve();
+    world
+        .google
+        .forge(|header, claims| signed_by_curve(&header, &claims));
+    world.sign_in(claims("ada")).await.ok(200);
+    // By the other key, under the name of this one.
+    world.google.forge(|header, claims| {
+        let header = forge::header(&signed_by_curve(&header, &claims));
+        signed(&forge::set(&header, "alg", "RS256"), &claims)
+    });
+    let answer = world.sign_in(claims("ada")).await;
+    answer.refused(400, "provider_error");
+    world.google.forge(|header, claims| {
+        let good = signed_by_curve(&header, &claims);
+        forge::with_claims(&good, &forge::set(&claims, "sub", "victim"))
+    });
+    let answer = world.sign_in(claims("ada")).await;
+    answer.refused(400, "provider_error");
 }

@@ -4,6 +4,7 @@ mod callback;
 mod exchange;
 mod id_token;
 mod link;
+mod malformed;
 mod start;
 mod trouble;
 mod unlink;
