@@ -146,6 +146,8 @@ pub(crate) enum Problem {
     RateLimited(Duration),
     /// A body of another or no type.
     UnsupportedMediaType,
+    /// Another one, with a cookie for the browser.
+    WithCookie(Box<Problem>, HeaderValue),
 }
 
 impl From<Error> for Problem {
@@ -195,6 +197,7 @@ impl Problem {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "The Content-Type of the body is missing or not one that this endpoint reads.",
             ),
+            Self::WithCookie(problem, _) => problem.sheet(),
         }
     }
 
@@ -213,6 +216,7 @@ impl Problem {
             Self::PayloadTooLarge => "payload_too_large",
             Self::RateLimited(_) => "rate_limited",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::WithCookie(problem, _) => problem.code(),
         }
     }
 
@@ -465,7 +469,10 @@ pub(crate) fn respond(
     method: &Method,
     request_id: &RequestId,
 ) -> Response<AuthBody> {
-    let reply = outcome.unwrap_or_else(|problem| reply_of(&problem, request_id));
+    let reply = outcome.unwrap_or_else(|problem| match problem {
+        Problem::WithCookie(problem, cookie) => reply_of(&problem, request_id).with_cookie(cookie),
+        problem => reply_of(&problem, request_id),
+    });
     let mut response = Response::new(AuthBody::empty());
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();

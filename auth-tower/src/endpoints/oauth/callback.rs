@@ -29,7 +29,8 @@ pub(crate) async fn callback(ctx: Ctx) -> Result<Reply, Problem> {
     let signed_in = ctx
         .auth
         .oauth_callback(&provider, callback, &ctx.client)
-        .await?;
+        .await
+        .map_err(|error| cookie::release_after(error, &ctx.auth, &provider))?;
     let reply = match &signed_in {
         SignedIn::Elsewhere(address) => Reply::found(address)?,
         SignedIn::Linked {

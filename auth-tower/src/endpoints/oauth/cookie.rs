@@ -1,7 +1,7 @@
 //! The cookie that binds a sign-in to the browser that began it (RFC 9700 §4.7.1).
 
 use auth_core::{
-    Auth, SignIn,
+    Auth, Error, SignIn,
     types::{RedirectUri, Secret},
 };
 use http::HeaderValue;
@@ -36,6 +36,25 @@ pub(super) fn release(reply: Reply, auth: &Auth, provider: &str) -> Result<Reply
     set(reply, auth, provider, "", 0)
 }
 
+/// As [`release`], where the sign-in that it was used up by failed. Whoever comes without a sign-in of this browser takes no cookie away from it.
+pub(super) fn release_after(error: Error, auth: &Auth, provider: &str) -> Problem {
+    let is_used_up = matches!(
+        error,
+        Error::AccountExists
+            | Error::IdentityInUse
+            | Error::InvalidCode
+            | Error::InvalidCredentials
+            | Error::ProviderEmailNotVerified
+            | Error::ProviderFailed(_)
+            | Error::ProviderRefused(_)
+            | Error::ProviderUnavailable(_)
+    );
+    match header(auth, provider, "", 0) {
+        Ok(cookie) if is_used_up => Problem::WithCookie(Box::new(error.into()), cookie),
+        _ => error.into(),
+    }
+}
+
 /// What [`bind`] gave to this browser.
 pub(super) fn binding(auth: &Auth, provider: &str, cookies: &Cookies) -> Option<Secret<String>> {
     cookies.find(name(is_https(auth, provider)))
@@ -53,14 +72,18 @@ fn set(
     value: &str,
     seconds: i64,
 ) -> Result<Reply, Problem> {
+    Ok(reply.with_cookie(header(auth, provider, value, seconds)?))
+}
+
+fn header(auth: &Auth, provider: &str, value: &str, seconds: i64) -> Result<HeaderValue, Error> {
     let is_https = is_https(auth, provider);
     let secure = if is_https { "; Secure" } else { "" };
     let cookie = format!(
         "{}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}",
         name(is_https)
     );
-    let mut cookie = HeaderValue::try_from(cookie)
-        .map_err(|error| auth_core::Error::Internal(Box::new(error)))?;
+    let mut cookie =
+        HeaderValue::try_from(cookie).map_err(|error| Error::Internal(Box::new(error)))?;
     cookie.set_sensitive(true);
-    Ok(reply.with_cookie(cookie))
+    Ok(cookie)
 }

@@ -276,12 +276,13 @@ async fn a_state_of_another_browser_is_refused(store: StoreKind) {
     let (mut eve, mut ada) = (world.browser(), world.browser());
     let there = eve.start("google").await;
     let query = world.google.agree(&there, claims("eve"));
-    // Without a cookie, and with the one of a sign-in of her own.
+    // Without a cookie, and with the one of a sign-in of her own, which stays.
     let answer = ada.come_back("google", &query).await;
     answer.refused(400, "invalid_state");
     ada.start("google").await;
     let answer = ada.come_back("google", &query).await;
     answer.refused(400, "invalid_state");
+    assert!(answer.headers.get("set-cookie").is_none());
     // The name that a page over http could have set.
     let planted = ada.cookies.remove("__Host-oauth").unwrap();
     ada.cookies = eve.cookies.clone();
@@ -431,6 +432,7 @@ async fn a_refusal_at_the_provider_is_said(store: StoreKind) {
     let world = World::on(store).await;
     let mut browser = world.browser();
     let there = browser.start("google").await;
+    let cookies = browser.cookies.clone();
     let state = there.split("state=").nth(1).unwrap();
     let state = state.split('&').next().unwrap();
     let query = format!(
@@ -438,6 +440,9 @@ async fn a_refusal_at_the_provider_is_said(store: StoreKind) {
     );
     let answer = browser.come_back("google", &query).await;
     answer.refused(400, "provider_error");
+    // It is used up, and so is the cookie.
+    assert!(answer.header("set-cookie").contains("Max-Age=0"));
+    browser.cookies = cookies;
     // Whatever it says, we do not repeat it.
     assert!(!answer.text().contains("hello") && !answer.text().contains("evil"));
     let again = world.google.agree(&there, claims("ada"));
