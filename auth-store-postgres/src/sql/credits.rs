@@ -1,3 +1,5 @@
+use std::io;
+
 use auth_core::{
     ports::{Balance, Booking, History, HistoryPage, LedgerAccount, LedgerLine},
     types::{
@@ -38,6 +40,8 @@ const TRIES: u32 = 3;
 
 /// Books an entry: one statement, and another one to tell why not.
 ///
+/// A balance that changes sides between the two each time is an outage for now: whoever is refused is told a balance that refuses them.
+///
 /// Of two entries with one key or reference at once, the later one fails at the unique index, and is tried again like whatever meets another
 /// transaction; then it sees the first one.
 pub(crate) async fn book(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<Booking> {
@@ -49,7 +53,10 @@ pub(crate) async fn book(connection: &mut PgConnection, entry: &Entry) -> sqlx::
         // It may have waited for the balance: only a statement of its own sees all that was booked meanwhile.
         match why_not(connection, entry).await? {
             None if tries < TRIES => tries += 1,
-            None => return Ok(Booking::refused(entry, Credits::ZERO)),
+            None => {
+                let busy = "the balance moved between each look and the write after it";
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, busy).into());
+            }
             Some(booking) => return Ok(booking),
         }
     }
@@ -329,7 +336,7 @@ fn of_hundredths(column: &'static str, hundredths: i64) -> sqlx::Result<Credits>
         let below_zero = "credits are below zero";
         unreadable(
             column,
-            std::io::Error::new(std::io::ErrorKind::InvalidData, below_zero),
+            io::Error::new(io::ErrorKind::InvalidData, below_zero),
         )
     })
 }

@@ -673,6 +673,29 @@ async fn what_was_used_meanwhile_cannot_be_used_again() {
     assert_sound(&two.store).await;
 }
 
+/// Others win each time, and there is enough whenever somebody looks: no balance that would refuse it can be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_gets_to_a_balance_that_suffices_is_asked_to_come_again() {
+    let two = Two::begin().await;
+    two.store.book(add(&two.ada, "5")).await.unwrap();
+    let mut outside = two.database.raw().await;
+    let others_win = "create function others_win() returns trigger language plpgsql as 'begin return null; end';
+        create trigger others_win before update on auth.credit_accounts for each row execute function others_win()";
+    outside.execute(others_win).await.unwrap();
+    let refused = two.store.book(spend(&two.ada, "1")).await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable(_))),
+        "{refused:?}"
+    );
+    outside
+        .execute("drop trigger others_win on auth.credit_accounts")
+        .await
+        .unwrap();
+    let booked = two.store.book(spend(&two.ada, "1")).await.unwrap();
+    assert!(matches!(booked, Booking::Done(_)), "{booked:?}");
+    assert_sound(&two.store).await;
+}
+
 /// A key that another user's entry has just taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_for_two_users_is_a_conflict_for_the_later_one() {

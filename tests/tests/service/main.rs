@@ -18,5 +18,6 @@ mod replicas;
 mod shutdown;
 mod slow;
 mod start;
+mod storm;
 mod timing;
 mod wire;
