@@ -135,6 +135,11 @@ fn bad() -> Vec<(&'static str, Make)> {
         ("a number as subject", |h, c| claim(h, c, "sub", 7)),
         ("a long subject", |h, c| claim(h, c, "sub", "1".repeat(256))),
         ("a subject with a zero", |h, c| claim(h, c, "sub", "a\0b")),
+        // A claim that the JWT crate does not look at.
+        ("the party twice", |h, c| {
+            let twice = r#"{"azp":"other","#;
+            signed_text(h, &c.to_string().replacen('{', twice, 1))
+        }),
         ("the issuer twice", |h, c| {
             // Whoever takes the last one finds nothing wrong.
             let twice = r#"{"iss":"https://evil.example","#;
