@@ -10,7 +10,9 @@ mod jwt;
 mod mail;
 mod passwords;
 pub mod ports;
+mod sweep;
 pub mod types;
+mod workers;
 
 pub use auth::{Auth, AuthBuilder, BuildError, RefreshToken, Tokens};
 pub use auth_templates::{TemplateError, Templates};

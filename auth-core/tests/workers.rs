@@ -4,16 +4,20 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
 use auth_core::{
     Auth, BuildError, Hashing, Links, Register, SigningKeys, WorkerState,
     adapters::MemoryStore,
-    ports::{Clock, Mailer, MailerError, Outbox, OutgoingMail, Store},
+    delegate,
+    ports::{
+        AccountPlace, Clock, Mailer, MailerError, OsRandom, Outbox, OutgoingMail, Random, Removal,
+        Store, StoreError, Sweepable,
+    },
     time::{Duration, OffsetDateTime},
-    types::{Client, Email, Password, Username},
+    types::{Client, Email, Password, UserId, Username},
 };
 use tokio::sync::Semaphore;
 
@@ -326,4 +330,112 @@ async fn a_worker_that_dies_is_followed_by_another() {
     assert_eq!(auth.mail_workers().state, WorkerState::Alive);
     drop(stop);
     workers.await;
+}
+
+/// A store whose sweeps never end.
+#[derive(Clone, Default)]
+struct Unswept {
+    inner: MemoryStore,
+    sweeps: Arc<AtomicUsize>,
+}
+
+delegate!(AuditLog, IdentityStore, Outbox, SessionStore, UserStore for Unswept => inner);
+
+#[async_trait]
+impl Store for Unswept {
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn sweep(&self, _: Sweepable, _: OffsetDateTime, _: u32) -> Result<u64, StoreError> {
+        self.sweeps.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+
+    async fn unverified_accounts(
+        &self,
+        _: OffsetDateTime,
+        _: Option<AccountPlace>,
+        _: u32,
+    ) -> Result<Vec<AccountPlace>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn delete_unverified(&self, _: &[UserId]) -> Result<Removal, StoreError> {
+        Ok(Removal::Gone(0))
+    }
+}
+
+/// Bits that break for whoever asks for one byte: what keeps sweeps apart.
+#[derive(Clone, Default)]
+struct FragileRandom(Arc<AtomicBool>);
+
+impl Random for FragileRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        let is_broken = bytes.len() == 1 && self.0.load(Ordering::SeqCst);
+        assert!(!is_broken, "on purpose");
+        OsRandom.fill(bytes);
+    }
+}
+
+fn with_fragile(store: impl Store, mailer: &Fragile, random: &FragileRandom) -> Auth {
+    let links = Links::to("https://app.example.org").unwrap();
+    Auth::builder(store, keys())
+        .mailer(mailer.clone(), links)
+        .random(random.clone())
+        .hashing(Hashing::bcrypt(4).unwrap())
+        .build()
+        .unwrap()
+}
+
+/// Looks once a second of a time that passes by itself.
+async fn within(seconds: u32, what: &str, is_true: impl Fn() -> bool) {
+    for _ in 0..seconds {
+        if is_true() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    panic!("in vain waited for {what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_never_ends_holds_up_no_mail_and_is_seen() {
+    let (store, mailer) = (Unswept::default(), Fragile::default());
+    let auth = with_fragile(store.clone(), &mailer, &FragileRandom::default());
+    // Before: while a password is hashed, paused time runs away.
+    register(&auth, "ada").await;
+    let workers = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.run_workers(std::future::pending()).await }
+    });
+    within(11, "a sweep", || store.sweeps.load(Ordering::SeqCst) == 1).await;
+    let email = Email::parse("ada@example.org").unwrap();
+    auth.request_password_reset(email, &Client::default())
+        .await
+        .unwrap();
+    within(6, "the mails", || mailer.sent.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(auth.mail_workers().state, WorkerState::Alive);
+    let is_stuck = || auth.mail_workers().state == WorkerState::Stuck;
+    within(121, "what is stuck to be told", is_stuck).await;
+    workers.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_dies_again_and_again_is_seen_and_comes_back() {
+    let (mailer, random) = (Fragile::default(), FragileRandom::default());
+    let auth = with_fragile(MemoryStore::default(), &mailer, &random);
+    register(&auth, "ada").await;
+    random.0.store(true, Ordering::SeqCst);
+    let workers = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.run_workers(std::future::pending()).await }
+    });
+    let state = || auth.mail_workers().state;
+    within(2, "workers", || state() == WorkerState::Alive).await;
+    within(6, "the mail", || mailer.sent.load(Ordering::SeqCst) == 1).await;
+    within(130, "the dead to be told", || state() == WorkerState::Stuck).await;
+    random.0.store(false, Ordering::SeqCst);
+    within(301, "another one", || state() == WorkerState::Alive).await;
+    workers.abort();
 }

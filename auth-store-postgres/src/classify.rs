@@ -56,6 +56,20 @@ fn taken(error: &dyn DatabaseError) -> Option<Unique> {
         .map(|(_, unique)| *unique)
 }
 
+/// A row that refers to what should go did not let it go.
+pub(crate) fn is_held(error: &StoreError) -> bool {
+    const FOREIGN_KEY: &str = "23503";
+    const RESTRICT: &str = "23001"; // what Postgres 18 says of "on delete restrict"
+
+    let StoreError::Backend(cause) = error else {
+        return false;
+    };
+    cause
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        .is_some_and(|error| [FOREIGN_KEY, RESTRICT].contains(&&*code(error)))
+}
+
 fn met_another(error: &dyn DatabaseError) -> bool {
     error
         .constraint()

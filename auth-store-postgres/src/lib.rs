@@ -32,7 +32,6 @@ mod ports;
 mod schema;
 mod scope;
 mod sql;
-mod sweep;
 mod unit;
 mod url;
 mod watch;

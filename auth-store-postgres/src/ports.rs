@@ -5,10 +5,10 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore, DeadMail,
-        DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore, LedgerAccount,
-        LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
-        SessionStore, Store, StoreError, Swept, Unique, Unlinked, UserStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore,
+        DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
+        LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
+        Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unique, Unlinked, UserStore,
     },
     types::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, Entry, IdentityLink,
@@ -17,13 +17,11 @@ use auth_core::{
     },
 };
 use time::{Duration, OffsetDateTime};
-use uuid::Uuid;
 
 use crate::{
     PgScope, PgStore,
-    classify::classify,
+    classify::{classify, is_held},
     sql::{self, audit, credits, identities, outbox, sessions, tokens, users},
-    sweep,
     unit::{self, Bond, Unit},
 };
 
@@ -509,50 +507,56 @@ macro_rules! ports {
 
             async fn sweep(
                 &self,
+                what: Sweepable,
                 now: OffsetDateTime,
-                unverified_before: OffsetDateTime,
-            ) -> Result<Swept, StoreError> {
-                let sessions = || {
-                    self.run(Bond::Writes, now, |c, now| {
-                        Box::pin(sessions::delete_expired(c, *now))
-                    })
+                limit: u32,
+            ) -> Result<u64, StoreError> {
+                let delete: Unit<(OffsetDateTime, u32), u64> = match what {
+                    Sweepable::MailedTokens => {
+                        |c, (now, limit)| Box::pin(tokens::delete_expired(c, *now, *limit))
+                    }
+                    Sweepable::Sessions => {
+                        |c, (now, limit)| Box::pin(sessions::delete_expired(c, *now, *limit))
+                    }
+                    Sweepable::SpentSecrets => {
+                        |c, (now, limit)| Box::pin(identities::delete_expired(c, *now, *limit))
+                    }
                 };
-                let spent = || {
-                    self.run(Bond::Writes, now, |c, now| {
-                        Box::pin(identities::delete_expired(c, *now))
-                    })
+                self.run(Bond::Writes, (now, limit), delete).await
+            }
+
+            async fn unverified_accounts(
+                &self,
+                made_before: OffsetDateTime,
+                after: Option<AccountPlace>,
+                limit: u32,
+            ) -> Result<Vec<AccountPlace>, StoreError> {
+                self.run(
+                    Bond::Reads,
+                    (made_before, after, limit),
+                    |c, (made_before, after, limit)| {
+                        Box::pin(users::unverified(c, *made_before, *after, *limit))
+                    },
+                )
+                .await
+            }
+
+            async fn delete_unverified(&self, accounts: &[UserId]) -> Result<Removal, StoreError> {
+                // A batch that is refused is tried again one by one, and must have given its locks back by then.
+                let bond = match accounts {
+                    [_] => Bond::Writes,
+                    _ => Bond::Transaction,
                 };
-                let tokens = || {
-                    self.run(Bond::Writes, now, |c, now| {
-                        Box::pin(tokens::delete_expired(c, *now))
-                    })
-                };
-                let accounts = |after| {
-                    self.run(
-                        Bond::Reads,
-                        (unverified_before, after),
-                        |c, (before, after)| Box::pin(users::unverified(c, *before, *after)),
-                    )
-                };
-                let delete = |accounts: Vec<Uuid>| {
-                    // A batch that is refused is tried again one by one, and must have given its locks back by then.
-                    let bond = match accounts[..] {
-                        [_] => Bond::Writes,
-                        _ => Bond::Transaction,
-                    };
-                    self.run(bond, accounts, |c, accounts: &Vec<Uuid>| {
+                let gone = self
+                    .run(bond, accounts.to_vec(), |c, accounts| {
                         Box::pin(users::delete_unverified(c, accounts))
                     })
-                };
-                // Accounts last: what goes with them counts as theirs, not as expired.
-                let mut swept = Swept {
-                    sessions: sweep::all(sessions).await?,
-                    spent: sweep::all(spent).await?,
-                    tokens: sweep::all(tokens).await?,
-                    ..Swept::default()
-                };
-                sweep::accounts(&mut swept, accounts, delete).await?;
-                Ok(swept)
+                    .await;
+                match gone {
+                    Ok(gone) => Ok(Removal::Gone(gone)),
+                    Err(error) if is_held(&error) => Ok(Removal::Held),
+                    Err(error) => Err(error),
+                }
             }
         }
     };

@@ -55,6 +55,18 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
         .is_some_and(|error| primary_code(error) == Some(BUSY))
 }
 
+/// A row that refers to what should go did not let it go.
+pub(crate) fn is_held(error: &StoreError) -> bool {
+    let StoreError::Backend(cause) = error else {
+        return false;
+    };
+    cause
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        // The message, not the code: "on delete restrict" is a trigger of `SQLite`'s own, and says so by the code.
+        .is_some_and(|error| error.message() == "FOREIGN KEY constraint failed")
+}
+
 /// Result codes that pass when the machine, or another process, is done with whatever it does.
 fn is_outage(error: &dyn DatabaseError) -> bool {
     const LOCKED: i32 = 6;

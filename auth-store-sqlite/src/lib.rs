@@ -27,7 +27,6 @@ mod classify;
 mod ports;
 mod schema;
 mod sql;
-mod sweep;
 mod write;
 
 use std::{fmt, fs::OpenOptions, io, path::Path, time::Duration};

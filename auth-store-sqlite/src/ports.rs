@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore, DeadMail,
-        DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore, LedgerAccount,
-        LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
-        SessionStore, Store, StoreError, Swept, Unique, Unlinked, UserStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore,
+        DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
+        LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
+        Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unique, Unlinked, UserStore,
     },
     types::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, Entry, IdentityLink,
@@ -16,13 +16,11 @@ use auth_core::{
 };
 use sqlx::{Sqlite, SqliteConnection, pool::PoolConnection};
 use time::{Duration, OffsetDateTime};
-use uuid::Uuid;
 
 use crate::{
     SqliteStore,
-    classify::classify,
+    classify::{classify, is_held},
     sql::{self, audit, credits, identities, outbox, sessions, tokens, users},
-    sweep,
     write::{self, Work},
 };
 
@@ -391,32 +389,42 @@ impl Store for SqliteStore {
 
     async fn sweep(
         &self,
+        what: Sweepable,
         now: OffsetDateTime,
-        unverified_before: OffsetDateTime,
-    ) -> Result<Swept, StoreError> {
-        let sessions = || self.transaction(move |c| Box::pin(sessions::delete_expired(c, now)));
-        let spent = || self.transaction(move |c| Box::pin(identities::delete_expired(c, now)));
-        let tokens = || self.transaction(move |c| Box::pin(tokens::delete_expired(c, now)));
-        let accounts = async |after| {
-            let mut reader = self.reader().await?;
-            users::unverified(&mut reader, unverified_before, after)
-                .await
-                .map_err(classify)
-        };
-        let delete = |accounts: Vec<Uuid>| {
-            self.transaction(move |c| {
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.transaction(move |c| match what {
+            Sweepable::MailedTokens => Box::pin(tokens::delete_expired(c, now, limit)),
+            Sweepable::Sessions => Box::pin(sessions::delete_expired(c, now, limit)),
+            Sweepable::SpentSecrets => Box::pin(identities::delete_expired(c, now, limit)),
+        })
+        .await
+    }
+
+    async fn unverified_accounts(
+        &self,
+        made_before: OffsetDateTime,
+        after: Option<AccountPlace>,
+        limit: u32,
+    ) -> Result<Vec<AccountPlace>, StoreError> {
+        let mut reader = self.reader().await?;
+        users::unverified(&mut reader, made_before, after, limit)
+            .await
+            .map_err(classify)
+    }
+
+    async fn delete_unverified(&self, accounts: &[UserId]) -> Result<Removal, StoreError> {
+        let accounts = accounts.to_vec();
+        let gone = self
+            .transaction(move |c| {
                 Box::pin(async move { users::delete_unverified(c, &accounts).await })
             })
-        };
-        // Accounts last: what goes with them counts as theirs, not as expired.
-        let mut swept = Swept {
-            sessions: sweep::all(sessions).await?,
-            spent: sweep::all(spent).await?,
-            tokens: sweep::all(tokens).await?,
-            ..Swept::default()
-        };
-        sweep::accounts(&mut swept, accounts, delete).await?;
-        Ok(swept)
+            .await;
+        match gone {
+            Ok(gone) => Ok(Removal::Gone(gone)),
+            Err(error) if is_held(&error) => Ok(Removal::Held),
+            Err(error) => Err(error),
+        }
     }
 }
 

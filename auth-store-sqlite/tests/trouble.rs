@@ -4,7 +4,8 @@
 use std::{path::Path, time::Duration as StdDuration};
 
 use auth_core::{
-    ports::{AuditLog, OsRandom, Outbox, Store, StoreError, Swept, UserStore},
+    contract::fixtures::sweep,
+    ports::{AuditLog, OsRandom, Outbox, StoreError, Swept, UserStore},
     time::{Duration, OffsetDateTime},
     types::{
         AccountKey, AuditEntry, AuditEvent, AuditId, Email, Letter, MailId, QueuedMail, Record,
@@ -174,10 +175,12 @@ async fn a_sweep_goes_on_past_accounts_that_the_host_holds() {
         insert into auth_mailed_tokens (digest, user_id, purpose, email, email_key, created_at, expires_at)
         select randomblob(32), u.id, 'verify_email', u.email, u.email_key, -3600000000, -1 from auth_users u, numbers where username = 'u7';
         create table orders (account blob not null references auth_users);
-        insert into orders select id from auth_users where username in ('u1', 'u222', 'u450')";
+        insert into orders select id from auth_users where username in ('u1', 'u450');
+        create table notes (account blob not null references auth_users on delete restrict);
+        insert into notes select id from auth_users where username = 'u222'";
     sqlx::raw_sql(many).execute(&mut outside).await.unwrap();
 
-    let swept = store.sweep(NOW, NOW).await.unwrap();
+    let swept = sweep(&store, NOW, NOW).await.unwrap();
     let most = Swept {
         accounts: 446,
         held: 3,
@@ -187,9 +190,16 @@ async fn a_sweep_goes_on_past_accounts_that_the_host_holds() {
     };
     assert_eq!(swept, most);
 
-    let free = sqlx::raw_sql("delete from orders");
+    let free = sqlx::raw_sql("delete from orders; delete from notes");
     free.execute(&mut outside).await.unwrap();
-    let swept = store.sweep(NOW, NOW).await.unwrap();
+    // Not a reference that holds them, and so no reason to go on past them.
+    let broken = "create trigger broken before delete on auth_users begin select raise(abort, 'broken'); end";
+    sqlx::raw_sql(broken).execute(&mut outside).await.unwrap();
+    let refused = sweep(&store, NOW, NOW).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Backend(_)), "{refused:?}");
+    let mended = sqlx::raw_sql("drop trigger broken");
+    mended.execute(&mut outside).await.unwrap();
+    let swept = sweep(&store, NOW, NOW).await.unwrap();
     let rest = Swept {
         accounts: 3,
         ..Swept::default()

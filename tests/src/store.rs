@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use auth_core::{
     adapters::MemoryStore,
     ports::{
-        AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore, DeadMail,
-        DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore, LedgerAccount,
-        LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Rotated, Rotation,
-        SessionStore, Store, StoreError, Swept, Unlinked, UserStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore,
+        DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
+        LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
+        Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unlinked, UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
@@ -254,10 +254,24 @@ impl Store for TestStore {
 
     async fn sweep(
         &self,
+        what: Sweepable,
         now: OffsetDateTime,
-        unverified_before: OffsetDateTime,
-    ) -> Result<Swept, StoreError> {
-        pass_on!(self.sweep(now, unverified_before))
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        pass_on!(self.sweep(what, now, limit))
+    }
+
+    async fn unverified_accounts(
+        &self,
+        made_before: OffsetDateTime,
+        after: Option<AccountPlace>,
+        limit: u32,
+    ) -> Result<Vec<AccountPlace>, StoreError> {
+        pass_on!(self.unverified_accounts(made_before, after, limit))
+    }
+
+    async fn delete_unverified(&self, accounts: &[UserId]) -> Result<Removal, StoreError> {
+        pass_on!(self.delete_unverified(accounts))
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::sync::Barrier;
 
 use super::Stores;
 use crate::{
-    ports::{EmailChange, OsRandom, Rotation, Store},
+    ports::{EmailChange, OsRandom, Rotation, Store, StoreError, Swept},
+    sweep::Sweep,
     types::{
         Account, AccountKey, AuditEntry, AuditEvent, AuditId, CredentialsVersion, Digest, Email,
         Letter, MailId, NewAccount, NewMailedToken, NewSession, PasswordHash, Purpose, QueuedMail,
@@ -253,6 +254,20 @@ pub async fn events(store: &dyn Store, user: &User) -> Vec<AuditEvent> {
 /// How many mails wait.
 pub async fn queued(store: &dyn Store) -> u64 {
     store.mail_counts().await.unwrap().queued
+}
+
+/// Sweeps to the end.
+///
+/// # Errors
+/// What the store answers.
+pub async fn sweep(
+    store: &dyn Store,
+    now: OffsetDateTime,
+    unverified_before: OffsetDateTime,
+) -> Result<Swept, StoreError> {
+    let mut sweep = Sweep::new(now, unverified_before, None);
+    while sweep.step(store).await? {}
+    Ok(sweep.swept)
 }
 
 /// Whether a session opens anything.

@@ -4,7 +4,7 @@ use super::{
     Stores,
     fixtures::{
         account, at, events, found, hash, is_live, is_pending, issued, logged_in, queued, race,
-        record, registered, session, user, version,
+        record, registered, session, sweep, user, version,
     },
 };
 use crate::{
@@ -589,7 +589,7 @@ pub async fn an_identity_goes_with_its_account(stores: Stores) {
         ..account(&unproven)
     };
     store.register(new, Record::default()).await.unwrap();
-    let swept = stores.second.sweep(at(20), at(10)).await.unwrap();
+    let swept = sweep(&*stores.second, at(20), at(10)).await.unwrap();
     assert_eq!(swept.accounts, 1);
     assert!(owner(store, at_google("1")).await.is_none());
     arrived(&*stores.second, "ada", at_google("1")).await;
@@ -615,8 +615,14 @@ pub async fn marks_of_spent_secrets_are_swept(stores: Stores) {
     let (short, long) = (Digest::of("short"), Digest::of("long"));
     assert!(store.spend_secret(&short, at(60)).await.unwrap());
     assert!(store.spend_secret(&long, at(600)).await.unwrap());
-    assert_eq!(store.sweep(at(59), at(-1)).await.unwrap().spent, 0);
-    assert_eq!(stores.second.sweep(at(60), at(-1)).await.unwrap().spent, 1);
+    assert_eq!(sweep(store, at(59), at(-1)).await.unwrap().spent, 0);
+    assert_eq!(
+        sweep(&*stores.second, at(60), at(-1)).await.unwrap().spent,
+        1
+    );
     assert!(!store.spend_secret(&long, at(600)).await.unwrap());
-    assert_eq!(stores.second.sweep(at(600), at(-1)).await.unwrap().spent, 1);
+    assert_eq!(
+        sweep(&*stores.second, at(600), at(-1)).await.unwrap().spent,
+        1
+    );
 }

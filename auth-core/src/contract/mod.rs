@@ -168,6 +168,8 @@ macro_rules! store_contract {
             expired_sessions_are_swept
             mailed_tokens_are_swept_once_the_throttle_is_done_with_them
             accounts_that_were_never_verified_are_swept
+            a_sweep_takes_no_more_than_it_is_told
+            unproven_accounts_are_walked_in_order
             a_dropped_call_is_made_whole_or_not_at_all);
         $crate::store_contract!(@suite $make, tokens:
             an_issued_token_is_pending_and_mailed

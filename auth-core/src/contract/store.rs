@@ -8,15 +8,15 @@ use super::{
     Stores,
     fixtures::{
         ABSOLUTE, IDLE, NO_THROTTLE, TICK, account, at, entry, events, found, is_live, is_pending,
-        issued, logged_in, mail, queued, record, registered, rotation, session, token, user,
+        issued, logged_in, mail, queued, record, registered, rotation, session, sweep, token, user,
         version,
     },
 };
 use crate::{
-    ports::{Rotated, StoreError, Swept},
+    ports::{AccountPlace, Removal, Rotated, StoreError, Sweepable, Swept},
     types::{
         AccountKey, AuditEvent, Change, Digest, NewAccount, NewMailedToken, Purpose, Record,
-        Session, Throttle, User,
+        Session, Throttle, User, UserId,
     },
 };
 
@@ -43,11 +43,11 @@ pub async fn expired_sessions_are_swept(stores: Stores) {
     assert!(matches!(answer, Ok(Rotated::Issued(_))), "{answer:?}");
 
     let end = at(0) + IDLE;
-    let swept = store.sweep(end - TICK, never()).await.unwrap();
+    let swept = sweep(store, end - TICK, never()).await.unwrap();
     assert_eq!(swept, Swept::default());
     assert!(is_live(store, &old, end - TICK).await);
 
-    let swept = stores.second.sweep(end, never()).await.unwrap();
+    let swept = sweep(&*stores.second, end, never()).await.unwrap();
     let one = Swept {
         sessions: 1,
         ..Swept::default()
@@ -61,9 +61,9 @@ pub async fn expired_sessions_are_swept(stores: Stores) {
     let answer = store.rotate(rotation("renewed 2", "renewed 3", end)).await;
     assert!(matches!(answer, Ok(Rotated::Issued(_))), "{answer:?}");
 
-    let swept = store.sweep(at(0) + ABSOLUTE, never()).await.unwrap();
+    let swept = sweep(store, at(0) + ABSOLUTE, never()).await.unwrap();
     assert_eq!(swept, one);
-    let swept = store.sweep(at(0) + ABSOLUTE, never()).await.unwrap();
+    let swept = sweep(store, at(0) + ABSOLUTE, never()).await.unwrap();
     assert_eq!(swept, Swept::default());
 }
 
@@ -89,7 +89,7 @@ pub async fn mailed_tokens_are_swept_once_the_throttle_is_done_with_them(stores:
     let redeemed = store.redeem(&used, ada.id, change, at(1), Record::default());
     redeemed.await.unwrap();
 
-    let half_an_hour = stores.second.sweep(at(1800), never()).await.unwrap();
+    let half_an_hour = sweep(&*stores.second, at(1800), never()).await.unwrap();
     assert_eq!(half_an_hour, Swept::default());
     let throttle = Throttle {
         gap: Duration::HOUR,
@@ -99,14 +99,14 @@ pub async fn mailed_tokens_are_swept_once_the_throttle_is_done_with_them(stores:
     let issued = store.issue_token(again, throttle, Record::default()).await;
     assert!(!issued.unwrap(), "the short one counts still");
 
-    let after_an_hour = stores.second.sweep(at(3601), never()).await.unwrap();
+    let after_an_hour = sweep(&*stores.second, at(3601), never()).await.unwrap();
     let two = Swept {
         tokens: 2,
         ..Swept::default()
     };
     assert_eq!(after_an_hour, two);
     assert!(is_pending(store, &Digest::of("long"), Purpose::VerifyEmail, at(3602)).await);
-    let after_a_day = store.sweep(at(86_401), never()).await.unwrap();
+    let after_a_day = sweep(store, at(86_401), never()).await.unwrap();
     let one = Swept {
         tokens: 1,
         ..Swept::default()
@@ -139,9 +139,9 @@ pub async fn accounts_that_were_never_verified_are_swept(stores: Stores) {
     };
     store.append(record).await.unwrap();
 
-    let swept = stores.second.sweep(at(20), at(0)).await.unwrap();
+    let swept = sweep(&*stores.second, at(20), at(0)).await.unwrap();
     assert_eq!(swept.accounts, 0, "made at that moment is not before it");
-    let swept = stores.second.sweep(at(20), at(10)).await.unwrap();
+    let swept = sweep(&*stores.second, at(20), at(10)).await.unwrap();
     assert_eq!(swept.accounts, 1);
 
     for key in [
@@ -158,6 +158,81 @@ pub async fn accounts_that_were_never_verified_are_swept(stores: Stores) {
     found(store, &proven).await;
     version(store, &young).await;
     registered(store, "old").await;
+}
+
+/// One step for a while, and others have their turns in between.
+pub async fn a_sweep_takes_no_more_than_it_is_told(stores: Stores) {
+    let store = &*stores.first;
+    let ada = registered(store, "ada").await;
+    for number in 0..5 {
+        let name = format!("{number}");
+        logged_in(store, &ada, &name, at(0)).await;
+        issued(store, &ada, Purpose::VerifyEmail, &name, at(0)).await;
+        let digest = Digest::of(&name);
+        assert!(store.spend_secret(&digest, at(60)).await.unwrap());
+    }
+    let end = at(0) + ABSOLUTE;
+    for what in [
+        Sweepable::MailedTokens,
+        Sweepable::Sessions,
+        Sweepable::SpentSecrets,
+    ] {
+        for (limit, gone) in [(0, 0), (2, 2), (4, 3), (4, 0)] {
+            let swept = stores.second.sweep(what, end, limit).await.unwrap();
+            assert_eq!(swept, gone, "{what:?}");
+        }
+    }
+    found(store, &ada).await;
+}
+
+/// From where a sweep was before, which passes over what cannot go; and whoever proves the address meanwhile stays.
+pub async fn unproven_accounts_are_walked_in_order(stores: Stores) {
+    let store = &*stores.first;
+    let mut users = Vec::new();
+    for (name, second) in [("dot", 2), ("ada", 0), ("cyd", 1), ("ben", 1), ("eve", 9)] {
+        let user = User {
+            created_at: at(second),
+            ..user(name)
+        };
+        let made = store.register(account(&user), Record::default()).await;
+        made.unwrap();
+        users.push(user);
+    }
+    let mut places: Vec<AccountPlace> = users[..4]
+        .iter()
+        .map(|user| AccountPlace {
+            created_at: user.created_at,
+            id: user.id,
+        })
+        .collect();
+    places.sort_unstable();
+    let walk = async |after, limit| {
+        let walked = stores.second.unverified_accounts(at(9), after, limit).await;
+        walked.unwrap()
+    };
+    assert_eq!(walk(None, 10).await, places);
+    assert_eq!(walk(None, 2).await, places[..2]);
+    assert_eq!(walk(Some(places[1]), 2).await, places[2..]);
+    assert!(walk(Some(places[3]), 2).await.is_empty());
+    assert!(walk(None, 0).await.is_empty());
+
+    let ada = &users[1];
+    let digest = issued(store, ada, Purpose::VerifyEmail, "proven", at(0)).await;
+    let redeemed = store.redeem(
+        &digest,
+        ada.id,
+        Change::VerifyEmail,
+        at(1),
+        Record::default(),
+    );
+    redeemed.await.unwrap();
+    let all: Vec<UserId> = places.iter().map(|place| place.id).collect();
+    let gone = stores.second.delete_unverified(&all).await.unwrap();
+    assert_eq!(gone, Removal::Gone(3));
+    found(store, ada).await;
+    found(store, &users[4]).await;
+    let gone = stores.second.delete_unverified(&all).await.unwrap();
+    assert_eq!(gone, Removal::Gone(0));
 }
 
 /// A client that hangs up drops the call at one of its awaits. The call is done or it is not, and the next ones on the same handle are not lost with it.

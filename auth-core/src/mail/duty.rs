@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{auth::Auth, error::Error};
 
-/// Longer than a round of work can take.
+/// Longer than a step of work can take.
 const STUCK: StdDuration = StdDuration::from_mins(2);
 
 /// The workers of this process.
@@ -42,7 +42,7 @@ pub enum WorkerState {
     NotAsked,
     /// Dropped without being told to stop: nobody sends mails here.
     Stopped,
-    /// They were asked for, and none has come round for two minutes.
+    /// They were asked for, and one of their tasks has made no sign for two minutes, or dies again and again.
     Stuck,
 }
 
@@ -100,22 +100,50 @@ pub(crate) struct Duty {
 struct Roster {
     on_duty: usize,
     deserted: bool,
-    last_sign: Option<Instant>,
+    /// By when the next sign of each role is due, in the order of [`Role::ALL`].
+    signs_due: [Option<Instant>; Role::ALL.len()],
+}
+
+/// What the tasks of the workers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Sender,
+    Sweeper,
+    Watcher,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 3] = [Self::Sender, Self::Sweeper, Self::Watcher];
 }
 
 impl Duty {
     /// Workers were asked for; they are gone when what this gives is dropped before its `end`.
-    pub(super) fn begin(&self) -> OnDuty<'_> {
+    pub(crate) fn begin(&self) -> OnDuty<'_> {
         self.change(|roster| {
             roster.on_duty += 1;
             roster.deserted = false;
-            roster.last_sign = Some(Instant::now());
+            roster.signs_due = [None; Role::ALL.len()];
         });
         OnDuty { duty: self }
     }
 
-    pub(super) fn is_alive(&self) {
-        self.change(|roster| roster.last_sign = Some(Instant::now()));
+    /// The role is filled, and rests for so long now.
+    pub(crate) fn is_alive(&self, role: Role, rest: StdDuration) {
+        self.change(|roster| roster.signs_due[role as usize] = Some(Instant::now() + rest + STUCK));
+    }
+
+    /// The role is filled by somebody who may wait for any time.
+    pub(crate) fn needs_no_sign(&self, role: Role) {
+        self.change(|roster| roster.signs_due[role as usize] = None);
+    }
+
+    /// Whoever follows has two minutes to make a sign, and further deaths do not lengthen them.
+    pub(crate) fn died(&self, role: Role) {
+        let by = Instant::now() + STUCK;
+        self.change(|roster| {
+            let due = &mut roster.signs_due[role as usize];
+            *due = Some(due.map_or(by, |due| due.min(by)));
+        });
     }
 
     pub(super) fn sent(&self) {
@@ -133,12 +161,13 @@ impl Duty {
 
     fn state(&self) -> WorkerState {
         self.change(|roster| {
-            let was_seen = roster.last_sign.is_some_and(|at| at.elapsed() < STUCK);
+            let now = Instant::now();
+            let is_missed = roster.signs_due.iter().flatten().any(|due| *due <= now);
             match roster.on_duty {
                 0 if roster.deserted => WorkerState::Stopped,
                 0 => WorkerState::NotAsked,
-                _ if was_seen => WorkerState::Alive,
-                _ => WorkerState::Stuck,
+                _ if is_missed => WorkerState::Stuck,
+                _ => WorkerState::Alive,
             }
         })
     }
@@ -148,12 +177,12 @@ impl Duty {
     }
 }
 
-pub(super) struct OnDuty<'a> {
+pub(crate) struct OnDuty<'a> {
     duty: &'a Duty,
 }
 
 impl OnDuty<'_> {
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         self.duty.change(|roster| roster.on_duty -= 1);
         std::mem::forget(self);
     }

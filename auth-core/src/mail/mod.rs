@@ -6,7 +6,7 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-pub(crate) use duty::Duty;
+pub(crate) use duty::{Duty, Role};
 pub use duty::{MailQueue, MailWorkers, WorkerState};
 pub use links::{Links, LinksError};
 

@@ -1,8 +1,7 @@
-use std::{pin::pin, sync::Arc, time::Duration as StdDuration};
+use std::{sync::Arc, time::Duration as StdDuration};
 
 use time::{Duration, OffsetDateTime};
 use tokio::{
-    sync::watch,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -10,8 +9,10 @@ use tokio::{
 use crate::{
     auth::Auth,
     error::Error,
-    ports::{ClaimedMail, MailerError, StoreError, Swept},
+    mail::Role,
+    ports::{ClaimedMail, MailerError, StoreError},
     types::{Digest, QueuedMail},
+    workers::Stopped,
 };
 
 /// Mails that one worker holds at once; each is being sent.
@@ -20,55 +21,19 @@ const AT_ONCE: usize = 8;
 const LEASE: StdDuration = StdDuration::from_mins(2);
 /// How long a worker sleeps when nobody wakes it: retries, and mails of other processes that a store cannot tell of.
 const POLL: StdDuration = StdDuration::from_secs(5);
-/// After a fault of the store, or a death.
+/// After a fault of the store.
 const PAUSE: StdDuration = StdDuration::from_secs(5);
 /// Between two tries to keep what became of a mail.
 const KEEP_AGAIN: StdDuration = StdDuration::from_secs(1);
-const SWEEP: StdDuration = StdDuration::from_mins(10);
 /// A mail that did not leave by then is a dead letter.
 const GIVE_UP: Duration = Duration::DAY;
 /// The most of a reason that is kept, in characters.
 const REASON: usize = 300;
 
 impl Auth {
-    /// Sends queued mails and sweeps what time has ended, until `shutdown` is ready and the mails in hand are done.
-    ///
-    /// Nothing runs in the background unless the host runs this. Several workers, in one process or in many, share the work. One that dies, by a bug in a
-    /// store or a mailer, is followed by another; [`mail_workers`](Self::mail_workers) tells how they are.
-    ///
-    /// A mail is sent by one worker and once. It is sent again, with the same id, when its worker died or lost the store between the server's answer and
-    /// the moment when that was kept.
-    pub async fn run_workers(&self, shutdown: impl Future<Output = ()>) {
-        let mut shutdown = pin!(shutdown);
-        let duty = self.shared.duty.begin();
-        let (stop, stopped) = watch::channel(());
-        // In a set, so that it ends with us when we are dropped.
-        let mut worker = JoinSet::new();
-        worker.spawn(self.clone().work(stopped.clone()));
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                Some(ended) = worker.join_next() => {
-                    tracing::error!(error = ?ended.err(), "a worker died; another one follows");
-                    let next = self.clone().work(stopped.clone());
-                    worker.spawn(async move {
-                        sleep(PAUSE).await;
-                        next.await;
-                    });
-                }
-            }
-        }
-        drop(stop);
-        while worker.join_next().await.is_some() {}
-        duty.end();
-    }
-
-    async fn work(self, mut stopped: watch::Receiver<()>) {
-        let mut watching = JoinSet::new();
-        watching.spawn(self.clone().watch());
+    /// The work of a sender, until it is told to stop.
+    pub(crate) async fn send_mails(self, mut stopped: Stopped) {
         let mut sending = JoinSet::new();
-        let mut next_sweep = Instant::now();
         let mut idle = StdDuration::ZERO;
         loop {
             let is_free = sending.len() < AT_ONCE;
@@ -81,10 +46,6 @@ impl Auth {
                 () = sleep(idle), if is_free => {}
             }
             while sending.try_join_next().is_some() {}
-            if Instant::now() >= next_sweep {
-                next_sweep = Instant::now() + SWEEP;
-                self.sweep_and_tell().await;
-            }
             let free = AT_ONCE - sending.len();
             idle = match self.claim(free).await {
                 Ok(claimed) => {
@@ -102,21 +63,9 @@ impl Auth {
                     PAUSE
                 }
             };
-            self.shared.duty.is_alive();
+            self.shared.duty.is_alive(Role::Sender, idle);
         }
         while sending.join_next().await.is_some() {}
-    }
-
-    /// Wakes a worker for mails that are not queued by this process.
-    async fn watch(self) {
-        let wake = || self.shared.mail_queued.notify_one();
-        while let Err(error) = self.store.watch_mails(&wake).await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "mails of others are not heard of for a moment"
-            );
-            sleep(PAUSE).await;
-        }
     }
 
     /// Tries a few due mails once, one after the other, the oldest first; says how many. For a host that runs no workers.
@@ -235,34 +184,6 @@ impl Auth {
             Err(error @ MailerError::Permanent(_)) => Outcome::failed_for_good(&chain(&error)),
             Err(error @ MailerError::Temporary(_)) => Outcome::failed_for_now(&chain(&error)),
         }
-    }
-
-    async fn sweep_and_tell(&self) {
-        match self.sweep().await {
-            Ok(swept) if swept.held > 0 => tracing::warn!(
-                ?swept,
-                "accounts that were never verified cannot be deleted: something of the host refers to them"
-            ),
-            Ok(swept) => tracing::debug!(?swept, "swept"),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "sweeping failed");
-            }
-        }
-    }
-
-    /// Deletes what time has ended: sessions, mailed tokens, and accounts that were not verified in time. [`run_workers`](Self::run_workers) does it.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] or [`Error::Internal`].
-    pub async fn sweep(&self) -> Result<Swept, Error> {
-        let now = self.now();
-        // Without a mailer nobody can prove an address: then an unproven one says nothing.
-        let unverified_before = if self.has_mailer() {
-            now - self.shared.settings.unverified_lifetime
-        } else {
-            OffsetDateTime::UNIX_EPOCH
-        };
-        Ok(self.store.sweep(now, unverified_before).await?)
     }
 
     /// From 0 to 255.

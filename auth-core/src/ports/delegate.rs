@@ -71,7 +71,11 @@ macro_rules! delegate {
     (@Store $store:ty, $field:ident) => {
         $crate::delegate!(@port Store $store, $field:
             ping() -> ();
-            sweep(now: $crate::time::OffsetDateTime, unverified_before: $crate::time::OffsetDateTime) -> $crate::ports::Swept;
+            sweep(what: $crate::ports::Sweepable, now: $crate::time::OffsetDateTime, limit: u32) -> u64;
+            unverified_accounts(
+                made_before: $crate::time::OffsetDateTime, after: Option<$crate::ports::AccountPlace>, limit: u32
+            ) -> Vec<$crate::ports::AccountPlace>;
+            delete_unverified(accounts: &[$crate::types::UserId]) -> $crate::ports::Removal;
         );
     };
     (@UserStore $store:ty, $field:ident) => {

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::{AuditLog, IdentityStore, Outbox, SessionStore, UserStore};
+use crate::types::UserId;
 
 /// One place for users, sessions, mails and the audit log, so that what belongs together commits together.
 ///
@@ -21,19 +22,58 @@ pub trait Store: UserStore + IdentityStore + SessionStore + Outbox + AuditLog {
     /// [`StoreError::Unavailable`] when it cannot.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Deletes what time has ended: expired sessions and their tokens, mailed tokens past `now` and older than an hour (the throttle counts them
-    /// until then), marks of spent secrets past `now`, and accounts made before `unverified_before` whose address was never proven.
-    ///
-    /// The one method that is many facts: each row goes whole, and a database deletes in small batches, so that a sweep of millions holds nobody up. What
-    /// went before an error stays gone. An account that something of the host holds (a foreign key without cascade) stays, and holds no other.
+    /// Deletes rows of one kind that time has ended, at most `limit`, and says how many: fewer than `limit` when there are no more. What somebody works on
+    /// just now may be left to the next sweep.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] or [`StoreError::Backend`].
+    /// [`StoreError::Unavailable`] or [`StoreError::Backend`], as for the next two.
     async fn sweep(
         &self,
+        what: Sweepable,
         now: OffsetDateTime,
-        unverified_before: OffsetDateTime,
-    ) -> Result<Swept, StoreError>;
+        limit: u32,
+    ) -> Result<u64, StoreError>;
+
+    /// The accounts made before a moment whose address was never proven: at most `limit`, in order, the first one after `after`.
+    async fn unverified_accounts(
+        &self,
+        made_before: OffsetDateTime,
+        after: Option<AccountPlace>,
+        limit: u32,
+    ) -> Result<Vec<AccountPlace>, StoreError>;
+
+    /// Deletes those of the accounts whose address is still not proven, all of them or, when one is held, none. What somebody works on just now may be left
+    /// to a later sweep.
+    async fn delete_unverified(&self, accounts: &[UserId]) -> Result<Removal, StoreError>;
+}
+
+/// What is deleted when its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweepable {
+    /// Tokens that were mailed, past their end and older than an hour: the throttle counts them until then.
+    MailedTokens,
+    /// Sessions past their end, with their refresh tokens.
+    Sessions,
+    /// Marks of spent secrets past their end.
+    SpentSecrets,
+}
+
+/// The place of an account in the order in which accounts are swept: the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AccountPlace {
+    /// UTC; when it was made.
+    pub created_at: OffsetDateTime,
+    /// Orders accounts of one moment.
+    pub id: UserId,
+}
+
+/// What became of accounts that were to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// So many are gone.
+    Gone(u64),
+    /// Something of the host refers to one of them and does not let it go (a foreign key without cascade): all are still there.
+    Held,
 }
 
 /// What a sweep deleted.

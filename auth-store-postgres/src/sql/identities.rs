@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 
 use super::{
-    BATCH, append_about, bytes, sessions,
+    append_about, bytes, sessions,
     users::{self, Claimed},
 };
 
@@ -182,17 +182,18 @@ pub(super) async fn delete_all(connection: &mut PgConnection, user: UserId) -> s
     Ok(())
 }
 
-/// At most [`BATCH`] of them. What somebody works on just now is left to the next sweep, so that sweeps wait for nobody.
+/// At most `limit` of them. What somebody works on just now is left to the next sweep, so that sweeps wait for nobody.
 pub(crate) async fn delete_expired(
     connection: &mut PgConnection,
     now: OffsetDateTime,
+    limit: u32,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth.spent_secrets
          where digest in (select digest from auth.spent_secrets where expires_at <= $1 order by expires_at limit $2 for update skip locked)",
     )
     .bind(now)
-    .bind(i64::from(BATCH))
+    .bind(i64::from(limit))
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

@@ -22,9 +22,6 @@ use auth_core::types::{Digest, Record, UserId};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::{Duration, OffsetDateTime};
 
-/// The most rows that a statement of a sweep names; what goes with them comes on top. Far from any time limit, and no lock is held for long.
-pub(crate) const BATCH: u32 = 200;
-
 /// Reads one of our tables: a database without them serves nobody.
 pub(crate) async fn ping(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query("select 1 from auth.users limit 1")

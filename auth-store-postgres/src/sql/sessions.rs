@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    BATCH, before, bytes, ip,
+    before, bytes, ip,
     record::{self, record},
     users::{self, user_columns},
 };
@@ -336,17 +336,18 @@ pub(super) async fn succeed(
     Ok(())
 }
 
-/// At most [`BATCH`] of them. What somebody works on just now is left to the next sweep, so that sweeps wait for nobody.
+/// At most `limit` of them. What somebody works on just now is left to the next sweep, so that sweeps wait for nobody.
 pub(crate) async fn delete_expired(
     connection: &mut PgConnection,
     now: OffsetDateTime,
+    limit: u32,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth.sessions
          where id in (select id from auth.sessions where expires_at <= $1 order by expires_at limit $2 for update skip locked)",
     )
     .bind(now)
-    .bind(i64::from(BATCH))
+    .bind(i64::from(limit))
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Row};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    BATCH, append_about, before, bytes,
+    append_about, before, bytes,
     record::{self, record},
     sessions,
     users::{self, user_columns},
@@ -269,10 +269,11 @@ async fn refuse(
     Ok(Redeemed::Refused)
 }
 
-/// Deletes expired tokens that the throttle counts no longer, at most [`BATCH`].
+/// Deletes expired tokens that the throttle counts no longer, at most `limit`.
 pub(crate) async fn delete_expired(
     connection: &mut PgConnection,
     now: OffsetDateTime,
+    limit: u32,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth.mailed_tokens
@@ -282,7 +283,7 @@ pub(crate) async fn delete_expired(
     )
     .bind(now)
     .bind(before(now, Duration::HOUR))
-    .bind(i64::from(BATCH))
+    .bind(i64::from(limit))
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

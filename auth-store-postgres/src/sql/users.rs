@@ -1,5 +1,5 @@
 use auth_core::{
-    ports::{EmailChange, PasswordChange},
+    ports::{AccountPlace, EmailChange, PasswordChange},
     types::{
         Account, AccountKey, CredentialsVersion, Email, NewAccount, PasswordHash, Record,
         SessionId, User, UserId, Username,
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    BATCH, append, append_about, bytes, identities,
+    append, append_about, bytes, identities,
     record::{self, record},
     sessions,
 };
@@ -429,34 +429,38 @@ async fn delete(
     Ok(done.rows_affected() > 0)
 }
 
-/// When an account was made, and its id: the order in which accounts are swept.
-pub(crate) type Place = (OffsetDateTime, Uuid);
-
-/// The oldest accounts after a place that were never verified, at most [`BATCH`].
+/// The accounts after a place that were never verified, the oldest first.
 pub(crate) async fn unverified(
     connection: &mut PgConnection,
     made_before: OffsetDateTime,
-    after: Option<Place>,
-) -> sqlx::Result<Vec<Place>> {
-    sqlx::query_as(
+    after: Option<AccountPlace>,
+    limit: u32,
+) -> sqlx::Result<Vec<AccountPlace>> {
+    let places: Vec<(OffsetDateTime, Uuid)> = sqlx::query_as(
         "select created_at, id from auth.users
          where not is_verified and created_at < $1 and ($2::timestamptz is null or (created_at, id) > ($2, $3))
          order by created_at, id limit $4",
     )
     .bind(made_before)
-    .bind(after.map(|(at, _)| at))
-    .bind(after.map(|(_, id)| id))
-    .bind(i64::from(BATCH))
+    .bind(after.map(|place| place.created_at))
+    .bind(after.map(|place| place.id.as_uuid()))
+    .bind(i64::from(limit))
     .fetch_all(connection)
-    .await
+    .await?;
+    let place = |(created_at, id)| AccountPlace {
+        created_at,
+        id: UserId::from_uuid(id),
+    };
+    Ok(places.into_iter().map(place).collect())
 }
 
-/// Deletes those of the accounts that are not verified. What somebody works on just now (the owner who verifies the address in this moment) is left to the
-/// next sweep.
+/// Deletes those of the accounts that are not verified. What somebody works on just now (the owner who verifies the address in this moment) is left to a
+/// later sweep.
 pub(crate) async fn delete_unverified(
     connection: &mut PgConnection,
-    accounts: &[Uuid],
+    accounts: &[UserId],
 ) -> sqlx::Result<u64> {
+    let accounts: Vec<Uuid> = accounts.iter().map(|id| id.as_uuid()).collect();
     let done = sqlx::query(
         "delete from auth.users
          where id in (select id from auth.users where id = any($1) and not is_verified for update skip locked)",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auth_core::{
     contract::fixtures::{
-        account, at, email, entry, events, found, logged_in, mail, registered, token, user,
+        account, at, email, entry, events, found, logged_in, mail, registered, sweep, token, user,
     },
     ports::{AuditLog, Outbox, Redeemed, SessionStore, Store, StoreError, Swept, UserStore},
     types::{
@@ -248,7 +248,7 @@ async fn an_account_that_is_verified_while_it_is_swept_stays_or_goes_whole() {
             at(0),
         )
         .await;
-        let sweep = second.sweep(at(1), at(1));
+        let sweeping = sweep(&second, at(1), at(1));
         let verify = first.redeem(
             &digest,
             ada.id,
@@ -256,7 +256,7 @@ async fn an_account_that_is_verified_while_it_is_swept_stays_or_goes_whole() {
             at(1),
             Record::default(),
         );
-        let (swept, verified) = tokio::join!(sweep, verify);
+        let (swept, verified) = tokio::join!(sweeping, verify);
         let is_there = first
             .account(&AccountKey::Id(ada.id))
             .await
@@ -393,10 +393,12 @@ async fn a_sweep_goes_on_past_accounts_that_the_host_holds() {
         select sha256(n::text::bytea), u.id, 'verify_email', u.email, u.email_key, t, t
         from auth.users u, (select timestamptz '2020-01-01' as t) made, generate_series(1, 450) n where u.username = 'ada';
         create table orders (account uuid not null references auth.users);
-        insert into orders select id from auth.users where username in ('u1', 'u222', 'u450')";
+        insert into orders select id from auth.users where username in ('u1', 'u450');
+        create table notes (account uuid not null references auth.users on delete restrict);
+        insert into notes select id from auth.users where username = 'u222'";
     sqlx::raw_sql(many).execute(&mut outside).await.unwrap();
 
-    let swept = store.sweep(at(0), at(0)).await.unwrap();
+    let swept = sweep(&store, at(0), at(0)).await.unwrap();
     let most = Swept {
         accounts: 447,
         held: 3,
@@ -407,8 +409,11 @@ async fn a_sweep_goes_on_past_accounts_that_the_host_holds() {
     assert_eq!(swept, most);
     found(&store, &ada).await;
 
-    outside.execute("delete from orders").await.unwrap();
-    let swept = store.sweep(at(0), at(0)).await.unwrap();
+    sqlx::raw_sql("delete from orders; delete from notes")
+        .execute(&mut outside)
+        .await
+        .unwrap();
+    let swept = sweep(&store, at(0), at(0)).await.unwrap();
     let rest = Swept {
         accounts: 3,
         ..Swept::default()
@@ -430,7 +435,7 @@ async fn a_sweep_that_is_refused_half_way_has_done_its_part() {
         create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(10); return old; end $$;
         create trigger slow before delete on auth.users for each row when (old.username = 'u300') execute function slow()";
     sqlx::raw_sql(many).execute(&mut outside).await.unwrap();
-    let refused = store.sweep(at(0), at(0)).await.unwrap_err();
+    let refused = sweep(&store, at(0), at(0)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
     let left: i64 = sqlx::query_scalar("select count(*) from auth.users")
         .fetch_one(&mut outside)
@@ -441,5 +446,17 @@ async fn a_sweep_that_is_refused_half_way_has_done_its_part() {
         .execute("drop trigger slow on auth.users")
         .await
         .unwrap();
-    assert_eq!(store.sweep(at(0), at(0)).await.unwrap().accounts, 250);
+
+    // Not a reference that holds it, and so no reason to go on past it.
+    let broken = "
+        create function broken() returns trigger language plpgsql as $$ begin raise 'broken'; end $$;
+        create trigger broken before delete on auth.users for each row when (old.username = 'u450') execute function broken()";
+    outside.execute(broken).await.unwrap();
+    let refused = sweep(&store, at(0), at(0)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Backend(_)), "{refused:?}");
+    outside
+        .execute("drop trigger broken on auth.users")
+        .await
+        .unwrap();
+    assert_eq!(sweep(&store, at(0), at(0)).await.unwrap().accounts, 50);
 }

@@ -8,7 +8,7 @@ use auth_core::{
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 
-use super::{BATCH, append, micros, sessions, tokens, users};
+use super::{append, micros, sessions, tokens, users};
 
 /// Gives an identity to an account. What another account has is an error, which takes everything back.
 pub(crate) async fn link(
@@ -185,17 +185,18 @@ pub(super) async fn delete_unproven(
     Ok(())
 }
 
-/// At most [`BATCH`] of them.
+/// At most `limit` of them.
 pub(crate) async fn delete_expired(
     connection: &mut SqliteConnection,
     now: OffsetDateTime,
+    limit: u32,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth_spent_secrets
          where digest in (select digest from auth_spent_secrets where expires_at <= ?1 limit ?2)",
     )
     .bind(micros(now))
-    .bind(BATCH)
+    .bind(limit)
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

@@ -22,9 +22,6 @@ pub(crate) async fn append(connection: &mut SqliteConnection, record: &Record) -
     audit::insert_all(connection, &record.audit).await
 }
 
-/// The most rows that a transaction of a sweep names; what goes with them comes on top. Other writers take their turns in between.
-pub(crate) const BATCH: u32 = 200;
-
 /// Reads one of our tables: a file without them serves nobody.
 pub(crate) async fn ping(connection: &mut SqliteConnection) -> sqlx::Result<()> {
     sqlx::query("select 1 from auth_users limit 1")

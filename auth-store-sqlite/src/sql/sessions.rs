@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    BATCH, append, audit, ip, micros, micros_before, moment,
+    append, audit, ip, micros, micros_before, moment,
     users::{self, user_columns},
 };
 
@@ -353,16 +353,17 @@ pub(super) async fn delete_refresh(
     Ok(())
 }
 
-/// At most [`BATCH`] of them.
+/// At most `limit` of them.
 pub(crate) async fn delete_expired(
     connection: &mut SqliteConnection,
     now: OffsetDateTime,
+    limit: u32,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth_sessions where id in (select id from auth_sessions where expires_at <= ?1 limit ?2)",
     )
     .bind(micros(now))
-    .bind(BATCH)
+    .bind(limit)
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    BATCH, append, audit, micros, micros_before, moment, sessions,
+    append, audit, micros, micros_before, moment, sessions,
     users::{self, user_columns},
 };
 
@@ -270,10 +270,11 @@ async fn kill(
     Ok(())
 }
 
-/// Deletes expired tokens that the throttle counts no longer, at most [`BATCH`].
+/// Deletes expired tokens that the throttle counts no longer, at most `limit`.
 pub(crate) async fn delete_expired(
     connection: &mut SqliteConnection,
     now: OffsetDateTime,
+    limit: u32,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "delete from auth_mailed_tokens
@@ -281,7 +282,7 @@ pub(crate) async fn delete_expired(
     )
     .bind(micros(now))
     .bind(micros_before(now, Duration::HOUR))
-    .bind(BATCH)
+    .bind(limit)
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

@@ -1,5 +1,5 @@
 use auth_core::{
-    ports::{EmailChange, Ended, PasswordChange},
+    ports::{AccountPlace, EmailChange, Ended, PasswordChange},
     types::{
         Account, AccountKey, CredentialsVersion, Email, NewAccount, PasswordHash, Record,
         SessionId, User, UserId, Username,
@@ -9,7 +9,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{BATCH, append, identities, micros, moment, sessions, tokens};
+use super::{append, identities, micros, moment, sessions, tokens};
 
 /// What [`user`] reads, of the table or alias `$of`.
 macro_rules! user_columns {
@@ -436,37 +436,44 @@ async fn delete(
     Ok(done.rows_affected() > 0)
 }
 
-/// When an account was made, and its id: the order in which accounts are swept.
-pub(crate) type Place = (i64, Uuid);
-
-/// The oldest accounts after a place that were never verified, at most [`BATCH`].
+/// The accounts after a place that were never verified, the oldest first.
 pub(crate) async fn unverified(
     connection: &mut SqliteConnection,
     made_before: OffsetDateTime,
-    after: Option<Place>,
-) -> sqlx::Result<Vec<Place>> {
-    let (made, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
-    sqlx::query_as(
+    after: Option<AccountPlace>,
+    limit: u32,
+) -> sqlx::Result<Vec<AccountPlace>> {
+    let (made, id) = after.map_or((i64::MIN, Uuid::nil()), |place| {
+        (micros(place.created_at), place.id.as_uuid())
+    });
+    let rows = sqlx::query(
         "select created_at, id from auth_users where is_verified = 0 and created_at < ?1 and (created_at, id) > (?2, ?3)
          order by created_at, id limit ?4",
     )
     .bind(micros(made_before))
     .bind(made)
     .bind(id)
-    .bind(BATCH)
+    .bind(limit)
     .fetch_all(connection)
-    .await
+    .await?;
+    let place = |row: &SqliteRow| {
+        Ok(AccountPlace {
+            created_at: moment(row, "created_at")?,
+            id: UserId::from_uuid(row.try_get("id")?),
+        })
+    };
+    rows.iter().map(place).collect()
 }
 
 /// Deletes those of the accounts that are still not verified.
 pub(crate) async fn delete_unverified(
     connection: &mut SqliteConnection,
-    accounts: &[Uuid],
+    accounts: &[UserId],
 ) -> sqlx::Result<u64> {
     let mut gone = 0;
     for id in accounts {
         let done = sqlx::query("delete from auth_users where id = ?1 and is_verified = 0")
-            .bind(id)
+            .bind(id.as_uuid())
             .execute(&mut *connection)
             .await?;
         gone += done.rows_affected();

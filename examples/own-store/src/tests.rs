@@ -2,7 +2,8 @@
 
 use auth_core::{
     Auth, Hashing, Links,
-    ports::{Clock, Store, SystemClock, UserStore},
+    contract::fixtures::sweep,
+    ports::{Clock, SystemClock, UserStore},
     time::Duration,
     types::{AccountKey, Username},
 };
@@ -136,7 +137,7 @@ async fn a_member_goes_when_the_account_is_swept() {
     let mut library = Library::opened().await;
     library.registered("ada").await;
     let tomorrow = SystemClock.now() + Duration::DAY;
-    let swept = library.members.sweep(tomorrow, tomorrow).await.unwrap();
+    let swept = sweep(&library.members, tomorrow, tomorrow).await.unwrap();
     assert_eq!((swept.accounts, library.rows().await), (1, 0));
 }
 

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    ports::{AuditLog, Ended, Store, StoreError, Swept},
+    ports::{AccountPlace, AuditLog, Ended, Removal, Store, StoreError, Sweepable},
     types::{
         Account, AuditEntry, CredentialsVersion, Digest, IdentityKey, MailId, NewMailedToken,
         NewSession, ProviderName, Purpose, QueuedMail, Record, Session, SessionId, UserId,
@@ -229,49 +229,78 @@ impl Store for MemoryStore {
 
     async fn sweep(
         &self,
+        what: Sweepable,
         now: OffsetDateTime,
-        unverified_before: OffsetDateTime,
-    ) -> Result<Swept, StoreError> {
-        let hour_ago = now.saturating_sub(Duration::HOUR);
+        limit: u32,
+    ) -> Result<u64, StoreError> {
         let data = &mut *self.lock();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let gone = match what {
+            Sweepable::MailedTokens => {
+                let hour_ago = now.saturating_sub(Duration::HOUR);
+                data.mailed_tokens
+                    .extract_if(|_, row| {
+                        row.token.expires_at <= now && row.token.created_at <= hour_ago
+                    })
+                    .take(limit)
+                    .count()
+            }
+            Sweepable::Sessions => {
+                let ended: Vec<SessionId> = data
+                    .sessions
+                    .values()
+                    .filter(|row| !is_live(&row.session, now))
+                    .map(|row| row.session.id)
+                    .take(limit)
+                    .collect();
+                for id in &ended {
+                    data.remove_session(*id);
+                }
+                ended.len()
+            }
+            Sweepable::SpentSecrets => data
+                .spent
+                .extract_if(|_, expires_at| *expires_at <= now)
+                .take(limit)
+                .count(),
+        };
+        Ok(gone as u64)
+    }
 
-        let sessions: Vec<SessionId> = data
-            .sessions
-            .values()
-            .filter(|row| !is_live(&row.session, now))
-            .map(|row| row.session.id)
-            .collect();
-        for id in &sessions {
-            data.remove_session(*id);
-        }
-
-        let tokens_before = data.mailed_tokens.len();
-        data.mailed_tokens
-            .retain(|_, row| now < row.token.expires_at || hour_ago < row.token.created_at);
-        let tokens = tokens_before - data.mailed_tokens.len();
-
-        let spent_before = data.spent.len();
-        data.spent.retain(|_, expires_at| now < *expires_at);
-        let spent = spent_before - data.spent.len();
-
-        let accounts: Vec<UserId> = data
+    async fn unverified_accounts(
+        &self,
+        made_before: OffsetDateTime,
+        after: Option<AccountPlace>,
+        limit: u32,
+    ) -> Result<Vec<AccountPlace>, StoreError> {
+        let data = &*self.lock();
+        let mut places: Vec<AccountPlace> = data
             .accounts
             .values()
             .map(|account| &account.user)
-            .filter(|user| !user.is_verified && user.created_at < unverified_before)
-            .map(|user| user.id)
+            .filter(|user| !user.is_verified && user.created_at < made_before)
+            .map(|user| AccountPlace {
+                created_at: user.created_at,
+                id: user.id,
+            })
+            .filter(|place| after < Some(*place))
             .collect();
-        for id in &accounts {
-            data.remove_account(*id);
-        }
+        places.sort_unstable();
+        places.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(places)
+    }
 
-        Ok(Swept {
-            accounts: accounts.len() as u64,
-            sessions: sessions.len() as u64,
-            spent: spent as u64,
-            tokens: tokens as u64,
-            held: 0,
-        })
+    async fn delete_unverified(&self, accounts: &[UserId]) -> Result<Removal, StoreError> {
+        let data = &mut *self.lock();
+        let mut gone = 0;
+        for id in accounts {
+            let is_unverified = |account: &Account| !account.user.is_verified;
+            if data.accounts.get(id).is_some_and(is_unverified) {
+                data.remove_account(*id);
+                gone += 1;
+            }
+        }
+        Ok(Removal::Gone(gone))
     }
 }
 

@@ -12,8 +12,8 @@ use auth_core::{
     contract::Stores,
     delegate,
     ports::{
-        Authenticated, Begun, EmailChange, Ended, PasswordChange, Redeemed, Rotated, Rotation,
-        SessionStore, Store, StoreError, Swept, UserStore,
+        AccountPlace, Authenticated, Begun, EmailChange, Ended, PasswordChange, Redeemed, Removal,
+        Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
@@ -250,18 +250,33 @@ impl Store for TenantStore {
 
     async fn sweep(
         &self,
+        what: Sweepable,
         now: OffsetDateTime,
-        unverified_before: OffsetDateTime,
-    ) -> Result<Swept, StoreError> {
-        let swept = self.inner.sweep(now, unverified_before).await?;
-        let known: Vec<UserId> = self.tenants().keys().copied().collect();
-        for user in known {
-            let account = self.inner.account(&AccountKey::Id(user)).await?;
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.inner.sweep(what, now, limit).await
+    }
+
+    async fn unverified_accounts(
+        &self,
+        made_before: OffsetDateTime,
+        after: Option<AccountPlace>,
+        limit: u32,
+    ) -> Result<Vec<AccountPlace>, StoreError> {
+        self.inner
+            .unverified_accounts(made_before, after, limit)
+            .await
+    }
+
+    async fn delete_unverified(&self, accounts: &[UserId]) -> Result<Removal, StoreError> {
+        let removal = self.inner.delete_unverified(accounts).await?;
+        for user in accounts {
+            let account = self.inner.account(&AccountKey::Id(*user)).await?;
             if account.is_none() {
-                self.tenants().remove(&user);
+                self.tenants().remove(user);
             }
         }
-        Ok(swept)
+        Ok(removal)
     }
 }
 
