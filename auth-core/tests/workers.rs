@@ -13,11 +13,11 @@ use auth_core::{
     adapters::MemoryStore,
     delegate,
     ports::{
-        AccountPlace, Clock, Mailer, MailerError, OsRandom, Outbox, OutgoingMail, Random, Removal,
-        Store, StoreError, Sweepable,
+        AccountPlace, Claims, Clock, DeadMail, DeadMails, MailCounts, Mailer, MailerError,
+        OsRandom, Outbox, OutgoingMail, Random, Removal, Store, StoreError, Sweepable, UserStore,
     },
     time::{Duration, OffsetDateTime},
-    types::{Client, Email, Password, UserId, Username},
+    types::{Client, Email, Letter, MailId, Password, QueuedMail, Record, UserId, Username},
 };
 use tokio::sync::Semaphore;
 
@@ -438,4 +438,205 @@ async fn a_task_that_dies_again_and_again_is_seen_and_comes_back() {
     random.0.store(false, Ordering::SeqCst);
     within(301, "another one", || state() == WorkerState::Alive).await;
     workers.abort();
+}
+
+/// A clock that jumps an hour ahead after so many looks: a machine was suspended.
+#[derive(Clone)]
+struct Suspended {
+    clock: MovableClock,
+    looks_before: Arc<AtomicUsize>,
+}
+
+impl Clock for Suspended {
+    fn now(&self) -> OffsetDateTime {
+        let left = self
+            .looks_before
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
+        if left == Ok(1) {
+            self.clock.advance(Duration::HOUR);
+        }
+        self.clock.now()
+    }
+}
+
+#[tokio::test]
+async fn a_mail_is_not_handed_over_when_its_claim_has_run_out_meanwhile() {
+    let (store, mailer, clock) = (
+        MemoryStore::default(),
+        Fragile::default(),
+        MovableClock::start(),
+    );
+    let looks_before = Arc::new(AtomicUsize::new(0));
+    let auth = Auth::builder(store.clone(), keys())
+        .mailer(
+            mailer.clone(),
+            Links::to("https://app.example.org").unwrap(),
+        )
+        .clock(Suspended {
+            clock,
+            looks_before: Arc::clone(&looks_before),
+        })
+        .hashing(Hashing::bcrypt(4).unwrap())
+        .build()
+        .unwrap();
+    register(&auth, "ada").await;
+    // Before the claim, before the look at the token, before the mail is handed over.
+    looks_before.store(3, Ordering::SeqCst);
+    auth.send_due_mails().await.unwrap();
+    assert_eq!(looks_before.load(Ordering::SeqCst), 0);
+    assert_eq!(mailer.sent.load(Ordering::SeqCst), 1, "by the next claim");
+    let report = auth.mail_workers();
+    assert_eq!((report.sent, report.failed), (1, 0));
+    assert_eq!(store.mail_counts().await.unwrap().queued, 0);
+}
+
+/// A server that is away.
+#[derive(Clone, Default)]
+struct Away {
+    tries: Arc<Mutex<Vec<OffsetDateTime>>>,
+    clock: Option<MovableClock>,
+}
+
+#[async_trait]
+impl Mailer for Away {
+    async fn send(&self, _: &OutgoingMail) -> Result<(), MailerError> {
+        let now = self.clock.as_ref().unwrap().now();
+        self.tries.lock().unwrap().push(now);
+        Err(MailerError::Temporary("nobody is there".into()))
+    }
+}
+
+#[tokio::test]
+async fn a_mail_has_a_day_of_tries_from_the_first_one_on_and_the_last_at_its_end() {
+    let (store, clock) = (MemoryStore::default(), MovableClock::start());
+    let away = Away {
+        clock: Some(clock.clone()),
+        ..Away::default()
+    };
+    let auth = Auth::builder(store.clone(), keys())
+        .mailer(away.clone(), Links::to("https://app.example.org").unwrap())
+        .clock(clock.clone())
+        .hashing(Hashing::bcrypt(4).unwrap())
+        .build()
+        .unwrap();
+    let record = Record {
+        mails: vec![QueuedMail {
+            id: MailId::generate(clock.now(), &OsRandom),
+            user_id: None,
+            to: Email::parse("ada@example.org").unwrap(),
+            locale: "en".to_owned(),
+            letter: Letter::Test,
+            created_at: clock.now(),
+        }],
+        audit: Vec::new(),
+    };
+    store.append(record).await.unwrap();
+    // No worker was there for three days.
+    clock.advance(Duration::days(3));
+    let begin = clock.now();
+    for _ in 0..=24 * 60 {
+        auth.send_due_mails().await.unwrap();
+        clock.advance(Duration::MINUTE);
+    }
+    let tries = away.tries.lock().unwrap().clone();
+    assert_eq!(tries.first(), Some(&begin));
+    assert_eq!(tries.last(), Some(&(begin + Duration::DAY)));
+    assert!((24..48).contains(&tries.len()), "{}", tries.len());
+    let counts = store.mail_counts().await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (0, 1));
+    let dead = store.dead_mails(1).await.unwrap();
+    assert_eq!(dead[0].attempts as usize, tries.len());
+}
+
+/// A store that deletes no mail, nor keeps any reason.
+#[derive(Clone, Default)]
+struct Stubborn {
+    inner: MemoryStore,
+}
+
+#[async_trait]
+impl Outbox for Stubborn {
+    async fn claim_mails(
+        &self,
+        now: OffsetDateTime,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Claims, StoreError> {
+        self.inner.claim_mails(now, lease, limit).await
+    }
+
+    async fn mail_sent(&self, _: MailId, _: OffsetDateTime) -> Result<bool, StoreError> {
+        Err(StoreError::Backend("no row is deleted here".into()))
+    }
+
+    async fn mail_failed(
+        &self,
+        mail: MailId,
+        lease: OffsetDateTime,
+        retry_at: Option<OffsetDateTime>,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        if reason.contains("panicked") {
+            return Err(StoreError::Backend("no such reason is kept here".into()));
+        }
+        self.inner.mail_failed(mail, lease, retry_at, reason).await
+    }
+
+    async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
+        self.inner.mail_counts().await
+    }
+
+    async fn dead_mails(&self, limit: u32) -> Result<Vec<DeadMail>, StoreError> {
+        self.inner.dead_mails(limit).await
+    }
+
+    async fn retry_dead_mails(
+        &self,
+        which: DeadMails,
+        now: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
+        self.inner.retry_dead_mails(which, now).await
+    }
+
+    async fn drop_dead_mails(&self, which: DeadMails) -> Result<u64, StoreError> {
+        self.inner.drop_dead_mails(which).await
+    }
+
+    async fn watch_mails(&self, wake: &(dyn Fn() + Send + Sync)) -> Result<(), StoreError> {
+        self.inner.watch_mails(wake).await
+    }
+}
+
+delegate!(AuditLog, IdentityStore, SessionStore, Store, UserStore for Stubborn => inner);
+
+#[tokio::test]
+async fn a_sent_mail_that_cannot_be_deleted_is_a_dead_letter_and_not_sent_again() {
+    let (store, mailer, clock) = (
+        Stubborn::default(),
+        Fragile::default(),
+        MovableClock::start(),
+    );
+    let auth = Auth::builder(store.clone(), keys())
+        .mailer(
+            mailer.clone(),
+            Links::to("https://app.example.org").unwrap(),
+        )
+        .clock(clock.clone())
+        .hashing(Hashing::bcrypt(4).unwrap())
+        .build()
+        .unwrap();
+    // The first try of this one panics, and that cannot be kept in these words.
+    register(&auth, "panic").await;
+    auth.send_due_mails().await.unwrap();
+    assert_eq!(mailer.panicked.load(Ordering::SeqCst), 1);
+    for _ in 0..10 {
+        clock.advance(Duration::MINUTE);
+        auth.send_due_mails().await.unwrap();
+    }
+    assert_eq!(mailer.sent.load(Ordering::SeqCst), 1);
+    let dead = store.dead_mails(9).await.unwrap();
+    assert_eq!((dead.len(), dead[0].attempts), (1, 2));
+    assert!(dead[0].reason.contains("could not be deleted"), "{dead:?}");
 }

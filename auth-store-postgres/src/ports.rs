@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, Claims, CreditStore,
         DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
         LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
         Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unique, Unlinked, UserStore,
@@ -359,15 +359,40 @@ macro_rules! ports {
             async fn claim_mails(
                 &self,
                 now: OffsetDateTime,
-                lease: OffsetDateTime,
+                lease: Duration,
                 limit: u32,
-            ) -> Result<Vec<ClaimedMail>, StoreError> {
-                self.run(
-                    Bond::Writes,
-                    (now, lease, limit),
-                    |c, (now, lease, limit)| Box::pin(outbox::claim(c, *now, *lease, *limit)),
-                )
-                .await
+            ) -> Result<Claims, StoreError> {
+                let mut claims = Claims::default();
+                let mut wanted = limit;
+                loop {
+                    let found = self
+                        .run(
+                            Bond::Writes,
+                            (now, lease, wanted),
+                            |c, (now, lease, wanted)| {
+                                Box::pin(outbox::claim(c, *now, *lease, *wanted))
+                            },
+                        )
+                        .await?;
+                    let is_all = found.rows < wanted;
+                    wanted = wanted.saturating_sub(
+                        u32::try_from(found.claims.mails.len()).unwrap_or(u32::MAX),
+                    );
+                    claims.mails.extend(found.claims.mails);
+                    claims.given_up.extend(found.claims.given_up);
+                    if !found.unreadable.is_empty() {
+                        let over = self
+                            .run(Bond::Writes, (now, found.unreadable), |c, (now, mails)| {
+                                Box::pin(outbox::put_off(c, *now, mails))
+                            })
+                            .await?;
+                        claims.given_up.extend(over);
+                    }
+                    // Others may be due behind what was no mail for us.
+                    if is_all || wanted == 0 {
+                        return Ok(claims);
+                    }
+                }
             }
 
             async fn mail_sent(

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use auth_core::{
     ports::{
-        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, Claims, CreditStore,
         DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
         LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
         Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unique, Unlinked, UserStore,
@@ -313,11 +313,13 @@ impl Outbox for SqliteStore {
     async fn claim_mails(
         &self,
         now: OffsetDateTime,
-        lease: OffsetDateTime,
+        lease: Duration,
         limit: u32,
-    ) -> Result<Vec<ClaimedMail>, StoreError> {
-        self.statement(move |c| Box::pin(async move { outbox::claim(c, now, lease, limit).await }))
-            .await
+    ) -> Result<Claims, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { outbox::claim(c, now, lease, limit).await })
+        })
+        .await
     }
 
     async fn mail_sent(&self, mail: MailId, lease: OffsetDateTime) -> Result<bool, StoreError> {

@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration as StdDuration};
 
 use auth_core::{
     contract::fixtures::sweep,
-    ports::{AuditLog, OsRandom, Outbox, StoreError, Swept, UserStore},
+    ports::{
+        AuditLog, GIVE_UP_AFTER, OsRandom, Outbox, PUT_OFF, StoreError, Swept, UNREADABLE,
+        UserStore,
+    },
     time::{Duration, OffsetDateTime},
     types::{
         AccountKey, AuditEntry, AuditEvent, AuditId, Email, Letter, MailId, QueuedMail, Record,
@@ -69,7 +72,10 @@ async fn a_file_that_another_program_locks_is_unavailable_and_then_works_again()
     for _ in 0..3 {
         let refused = store.append(record.clone()).await.unwrap_err();
         assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
-        let refused = store.claim_mails(NOW, NOW, 1).await.unwrap_err();
+        let refused = store
+            .claim_mails(NOW, Duration::MINUTE, 1)
+            .await
+            .unwrap_err();
         assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
         // Readers do not wait for writers.
         assert!(store.audit_entries(user, 1).await.unwrap().is_empty());
@@ -107,18 +113,20 @@ async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
         },
         created_at: NOW + Duration::seconds(seconds),
     };
-    let (of_a_newer_version, ours) = (mail(0), mail(1));
+    let (foreign, ours) = ([mail(0), mail(2)], [mail(1), mail(3)]);
     let record = Record {
-        mails: vec![of_a_newer_version.clone(), ours.clone()],
+        mails: [foreign.clone(), ours.clone()].concat(),
         audit: vec![entry(user)],
     };
     store.append(record).await.unwrap();
     let mut connection = raw(&path).await;
-    sqlx::query("update auth_outbox set letter = '{\"template\":\"postcard\"}' where id = ?1")
-        .bind(of_a_newer_version.id.as_uuid())
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    for mail in &foreign {
+        sqlx::query("update auth_outbox set letter = '{\"template\":\"postcard\"}' where id = ?1")
+            .bind(mail.id.as_uuid())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
     sqlx::query(
         "insert into auth_audit_log (id, at, event, user_id) values (zeroblob(16), 1, 'teleported', ?1)",
     )
@@ -128,11 +136,35 @@ async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
     .unwrap();
 
     let now = NOW + Duration::MINUTE;
-    let claims = store.claim_mails(now, now + Duration::MINUTE, 10).await;
-    let claimed: Vec<_> = claims.unwrap().iter().map(|claim| claim.mail.id).collect();
-    assert_eq!(claimed, [ours.id]);
+    // One at a time: what is no mail for this version takes nobody's place.
+    for mail in &ours {
+        let claims = store.claim_mails(now, Duration::MINUTE, 1).await.unwrap();
+        let claimed: Vec<_> = claims.mails.iter().map(|claim| claim.mail.id).collect();
+        assert_eq!(claimed, [mail.id]);
+        let sent = store.mail_sent(mail.id, claims.mails[0].lease).await;
+        assert!(sent.unwrap());
+    }
     assert_eq!(store.mail_counts().await.unwrap().queued, 2);
     assert_eq!(store.audit_entries(user, 9).await.unwrap().len(), 1);
+
+    // A newer version finds them a minute later, untried.
+    let due = i64::try_from((now + PUT_OFF).unix_timestamp_nanos() / 1000).unwrap();
+    for mail in &foreign {
+        let waiting: (i64, Option<i64>, i64) =
+            sqlx::query_as("select attempts, lease, due_at from auth_outbox where id = ?1")
+                .bind(mail.id.as_uuid())
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+        assert_eq!(waiting, (0, None, due));
+    }
+
+    let late = now + GIVE_UP_AFTER;
+    let claims = store.claim_mails(late, Duration::HOUR, 10).await.unwrap();
+    assert_eq!(claims.given_up.len(), 2);
+    let dead = store.dead_mails(9).await.unwrap();
+    assert_eq!(dead.len(), 2);
+    assert!(dead.iter().all(|mail| mail.reason == UNREADABLE));
 }
 
 #[tokio::test]

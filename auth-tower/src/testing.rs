@@ -82,12 +82,12 @@ impl Host {
     pub(crate) async fn verified(&self, name: &str) -> String {
         let token = self.registered(name).await;
         let now = SystemClock.now();
-        let mails = self
+        let claims = self
             .store
-            .claim_mails(now, now + Duration::MINUTE, 100)
+            .claim_mails(now, Duration::MINUTE, 100)
             .await
             .unwrap();
-        for mail in mails {
+        for mail in claims.mails {
             if let Letter::Welcome { token, .. } = mail.mail.letter {
                 self.store
                     .redeem(

@@ -68,20 +68,23 @@ create index mailed_tokens_expiry on auth.mailed_tokens (expires_at);
 
 -- Mails to send. A sent one is deleted by the worker; a dead letter (no due_at) stays until somebody looks. Mails of an account go with it.
 create table auth.outbox (
-    id         uuid primary key,
-    user_id    uuid references auth.users (id) on delete cascade,
-    recipient  text not null,
-    locale     text not null,
-    letter     jsonb not null,
-    attempts   integer not null default 0 check (attempts >= 0),
-    due_at     timestamptz, -- while a worker holds the mail: the end of its lease
-    lease      timestamptz check (lease is null or lease is not distinct from due_at),
-    last_error text,
-    created_at timestamptz not null
+    id           uuid primary key,
+    user_id      uuid references auth.users (id) on delete cascade,
+    recipient    text not null,
+    locale       text not null,
+    letter       jsonb not null,
+    attempts     integer not null default 0 check (attempts >= 0),
+    first_try_at timestamptz,
+    due_at       timestamptz, -- while a worker holds the mail: when it is due if that one dies
+    lease        timestamptz, -- until when a worker holds the mail, by the clock of the database
+    last_error   text,
+    created_at   timestamptz not null, -- the date of the cause, which mails tell
+    queued_at    timestamptz not null,
+    check (lease is null or due_at is not null)
 );
 
 create index outbox_user on auth.outbox (user_id);
-create index outbox_queue on auth.outbox (created_at, id) where due_at is not null;
+create index outbox_due on auth.outbox (due_at, id) include (queued_at);
 
 -- What happened, for ever: entries outlive their accounts, so nothing is referenced. Nobody deletes rows; retention is the operator's decision,
 -- who disables the trigger first.

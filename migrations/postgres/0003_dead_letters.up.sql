@@ -7,8 +7,8 @@ begin
 end
 $$;
 
--- A dead letter that is queued anew gets another created_at, which nothing else changes.
-create trigger outbox_queued after insert or update of created_at on auth.outbox
+-- A dead letter that is queued anew gets another queued_at, which nothing else changes.
+create trigger outbox_queued after insert or update of queued_at on auth.outbox
     for each row execute function auth.tell_of_queued_mail();
 
 create index outbox_dead on auth.outbox (created_at, id) where due_at is null;

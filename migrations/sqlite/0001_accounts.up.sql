@@ -68,20 +68,23 @@ create index auth_mailed_tokens_expiry on auth_mailed_tokens (expires_at);
 
 -- Mails to send. A sent one is deleted by the worker; a dead letter (no due_at) stays until somebody looks. Mails of an account go with it.
 create table auth_outbox (
-    id         blob not null primary key check (length(id) = 16),
-    user_id    blob references auth_users (id) on delete cascade,
-    recipient  text not null,
-    locale     text not null,
-    letter     text not null check (json_valid(letter)),
-    attempts   integer not null default 0 check (attempts >= 0),
-    due_at     integer, -- while a worker holds the mail: the end of its lease
-    lease      integer check (lease is null or lease is due_at),
-    last_error text,
-    created_at integer not null
+    id           blob not null primary key check (length(id) = 16),
+    user_id      blob references auth_users (id) on delete cascade,
+    recipient    text not null,
+    locale       text not null,
+    letter       text not null check (json_valid(letter)),
+    attempts     integer not null default 0 check (attempts >= 0),
+    first_try_at integer,
+    due_at       integer, -- while a worker holds the mail: when it is due if that one dies
+    lease        integer, -- until when a worker holds the mail
+    last_error   text,
+    created_at   integer not null, -- the date of the cause, which mails tell
+    queued_at    integer not null,
+    check (lease is null or due_at is not null)
 ) strict, without rowid;
 
 create index auth_outbox_user on auth_outbox (user_id);
-create index auth_outbox_queue on auth_outbox (created_at) where due_at is not null;
+create index auth_outbox_due on auth_outbox (due_at, id, queued_at);
 
 -- What happened, for ever: entries outlive their accounts, so nothing is referenced. Nobody deletes rows; retention is the operator's decision,
 -- who drops the trigger first.

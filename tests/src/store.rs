@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use auth_core::{
     adapters::MemoryStore,
     ports::{
-        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, ClaimedMail, CreditStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, Claims, CreditStore,
         DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
         LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
         Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unlinked, UserStore,
@@ -287,9 +287,9 @@ impl Outbox for TestStore {
     async fn claim_mails(
         &self,
         now: OffsetDateTime,
-        lease: OffsetDateTime,
+        lease: Duration,
         limit: u32,
-    ) -> Result<Vec<ClaimedMail>, StoreError> {
+    ) -> Result<Claims, StoreError> {
         pass_on!(self.claim_mails(now, lease, limit))
     }
 

@@ -131,6 +131,9 @@ macro_rules! store_contract {
             a_lease_finer_than_a_microsecond_names_its_claim
             a_sent_mail_is_deleted
             a_failed_mail_is_due_again_at_its_time
+            a_lost_claim_is_counted_and_its_mail_waits_for_longer
+            a_mail_whose_claims_are_lost_for_a_day_is_given_up
+            a_mail_that_waits_gets_its_try_however_late
             a_dead_letter_is_counted_and_never_claimed
             the_oldest_queued_mail_is_told
             dead_letters_are_listed_oldest_first

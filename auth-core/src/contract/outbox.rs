@@ -10,7 +10,7 @@ use super::{
     fixtures::{TICK, at, mail, race, registered},
 };
 use crate::{
-    ports::{ClaimedMail, DeadMail, DeadMails, MailCounts, Store},
+    ports::{ClaimedMail, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, Store},
     types::{
         Email, Letter, MailId, PaidPeriod, PendingToken, Purpose, QueuedMail, Record, User, UserId,
     },
@@ -37,8 +37,15 @@ fn ids(claimed: &[ClaimedMail]) -> Vec<MailId> {
     claimed.iter().map(|claimed| claimed.mail.id).collect()
 }
 
-async fn claim(store: &dyn Store, now: i64, lease: i64) -> Vec<ClaimedMail> {
-    store.claim_mails(at(now), at(lease), 100).await.unwrap()
+/// Long enough for any test.
+const HELD: Duration = Duration::HOUR;
+/// Over at once.
+const LOST_AT_ONCE: Duration = Duration::ZERO;
+
+async fn claim(store: &dyn Store, now: i64, lease: Duration) -> Vec<ClaimedMail> {
+    let claims = store.claim_mails(at(now), lease, 100).await.unwrap();
+    assert!(claims.given_up.is_empty());
+    claims.mails
 }
 
 async fn counts(store: &dyn Store) -> (u64, u64) {
@@ -66,12 +73,12 @@ pub async fn the_oldest_mails_are_claimed_first(stores: Stores) {
     queue(&*stores.first, mails).await;
 
     let store = &*stores.second;
-    let none = store.claim_mails(at(40), at(100), 0).await.unwrap();
-    assert!(none.is_empty());
-    let oldest = store.claim_mails(at(40), at(100), 2).await.unwrap();
-    assert_eq!(ids(&oldest), order[..2]);
-    assert_eq!(ids(&claim(&*stores.first, 40, 100).await), order[2..]);
-    assert!(claim(store, 40, 100).await.is_empty());
+    let none = store.claim_mails(at(40), HELD, 0).await.unwrap();
+    assert!(none.mails.is_empty());
+    let oldest = store.claim_mails(at(40), HELD, 2).await.unwrap();
+    assert_eq!(ids(&oldest.mails), order[..2]);
+    assert_eq!(ids(&claim(&*stores.first, 40, HELD).await), order[2..]);
+    assert!(claim(store, 40, HELD).await.is_empty());
     assert_eq!(counts(store).await, (5, 0));
 }
 
@@ -92,7 +99,7 @@ pub async fn every_letter_survives(stores: Stores) {
     }
     queue(&*stores.first, mails.clone()).await;
 
-    let claimed = claim(&*stores.second, 100, 200).await;
+    let claimed = claim(&*stores.second, 100, HELD).await;
     assert_eq!(claimed.len(), mails.len());
     for (claimed, want) in claimed.iter().zip(&mails) {
         let got = &claimed.mail;
@@ -101,7 +108,7 @@ pub async fn every_letter_survives(stores: Stores) {
         assert_eq!(got.to.as_str(), want.to.as_str());
         assert_eq!(got.locale, want.locale);
         assert_eq!(got.created_at, want.created_at);
-        assert_eq!((claimed.attempts, claimed.lease), (0, at(200)));
+        assert_eq!((claimed.attempts, claimed.first_try_at), (1, at(100)));
     }
 }
 
@@ -211,36 +218,40 @@ fn letters(user_id: UserId) -> Vec<Letter> {
     ]
 }
 
-/// While a worker holds a mail, no other one gets it.
+/// While a worker holds a mail, no other one gets it, whatever its clock says.
 pub async fn a_claimed_mail_is_held_until_its_lease_ends(stores: Stores) {
-    let (_, id) = one_queued(&stores).await;
-    assert_eq!(ids(&claim(&*stores.first, 1, 61).await), [id]);
+    let (ada, id) = one_queued(&stores).await;
+    assert_eq!(ids(&claim(&*stores.first, 1, HELD).await), [id]);
     for store in [&*stores.first, &*stores.second] {
-        assert!(claim(store, 1, 61).await.is_empty());
-        let late = store.claim_mails(at(61) - TICK, at(121), 10).await;
-        assert!(late.unwrap().is_empty());
+        assert!(claim(store, 1, HELD).await.is_empty());
+        assert!(claim(store, 3599, HELD).await.is_empty());
     }
     assert_eq!(counts(&*stores.second).await, (1, 0));
-    let again = stores.second.claim_mails(at(61) + TICK, at(121), 10).await;
-    assert_eq!(ids(&again.unwrap()), [id]);
+
+    let lost = mail(&ada, at(1));
+    let other = lost.id;
+    queue(&*stores.first, vec![lost]).await;
+    assert_eq!(ids(&claim(&*stores.first, 1, LOST_AT_ONCE).await), [other]);
+    assert_eq!(ids(&claim(&*stores.second, 1, HELD).await), [other]);
 }
 
 /// The worker that was too slow must not mark what another one holds by now.
 pub async fn a_lost_claim_marks_nothing(stores: Stores) {
     let (_, id) = one_queued(&stores).await;
     let (slow, other) = (&*stores.first, &*stores.second);
-    claim(slow, 1, 61).await;
-    assert_eq!(ids(&claim(other, 62, 122).await), [id]);
+    let lost = claim(slow, 1, LOST_AT_ONCE).await[0].lease;
+    let held = claim(other, 62, HELD).await;
+    assert_eq!(ids(&held), [id]);
 
-    assert!(!slow.mail_sent(id, at(61)).await.unwrap());
-    let failed = slow.mail_failed(id, at(61), None, "slow").await;
+    assert!(!slow.mail_sent(id, lost).await.unwrap());
+    let failed = slow.mail_failed(id, lost, None, "slow").await;
     assert!(!failed.unwrap());
-    let failed = slow.mail_failed(id, at(61), Some(at(63)), "slow").await;
+    let failed = slow.mail_failed(id, lost, Some(at(63)), "slow").await;
     assert!(!failed.unwrap());
     assert_eq!(counts(slow).await, (1, 0));
-    assert!(claim(slow, 64, 124).await.is_empty());
+    assert!(claim(slow, 64, HELD).await.is_empty());
 
-    assert!(other.mail_sent(id, at(122)).await.unwrap());
+    assert!(other.mail_sent(id, held[0].lease).await.unwrap());
     assert_eq!(counts(slow).await, (0, 0));
 }
 
@@ -254,32 +265,29 @@ pub async fn an_unclaimed_mail_cannot_be_marked(stores: Stores) {
         assert!(!failed.unwrap());
     }
     assert_eq!(counts(store).await, (1, 0));
-    let claimed = claim(store, 1, 61).await;
-    assert_eq!((ids(&claimed), claimed[0].attempts), (vec![id], 0));
+    let claimed = claim(store, 1, HELD).await;
+    assert_eq!((ids(&claimed), claimed[0].attempts), (vec![id], 1));
 }
 
 /// A clock may be finer than what a store keeps: the claim has its name all the same.
 pub async fn a_lease_finer_than_a_microsecond_names_its_claim(stores: Stores) {
     let (_, id) = one_queued(&stores).await;
-    let lease = at(61) + Duration::nanoseconds(123_456_789);
-    let claimed = stores.first.claim_mails(at(1), lease, 10).await.unwrap();
-    assert_eq!(ids(&claimed), [id]);
-    let retry = Some(at(2));
-    let failed = stores.second.mail_failed(id, lease, retry, "try").await;
-    assert!(failed.unwrap(), "by the lease that was asked for");
-    let claimed = stores.first.claim_mails(at(3), lease, 10).await.unwrap();
-    let sent = stores.second.mail_sent(id, claimed[0].lease).await;
-    assert!(sent.unwrap(), "by the lease that was given");
+    let now = at(1) + Duration::nanoseconds(123_456_789);
+    let lease = HELD + Duration::nanoseconds(987_654_321);
+    let claims = stores.first.claim_mails(now, lease, 10).await.unwrap();
+    assert_eq!(ids(&claims.mails), [id]);
+    let sent = stores.second.mail_sent(id, claims.mails[0].lease).await;
+    assert!(sent.unwrap());
 }
 
 /// A sent mail is gone, once.
 pub async fn a_sent_mail_is_deleted(stores: Stores) {
     let (_, id) = one_queued(&stores).await;
-    claim(&*stores.first, 1, 61).await;
-    assert!(stores.first.mail_sent(id, at(61)).await.unwrap());
-    assert!(!stores.second.mail_sent(id, at(61)).await.unwrap());
+    let lease = claim(&*stores.first, 1, HELD).await[0].lease;
+    assert!(stores.first.mail_sent(id, lease).await.unwrap());
+    assert!(!stores.second.mail_sent(id, lease).await.unwrap());
     assert_eq!(counts(&*stores.second).await, (0, 0));
-    assert!(claim(&*stores.second, 1000, 2000).await.is_empty());
+    assert!(claim(&*stores.second, 1000, HELD).await.is_empty());
 }
 
 /// Tries are counted, and each next one waits for its time.
@@ -287,45 +295,103 @@ pub async fn a_failed_mail_is_due_again_at_its_time(stores: Stores) {
     let (_, id) = one_queued(&stores).await;
     let (first, second) = (&*stores.first, &*stores.second);
     let mut now = 0;
-    for attempts in 0..3 {
-        let claimed = claim(first, now, now + 60).await;
+    for attempts in 1..4 {
+        let claimed = claim(first, now, HELD).await;
         assert_eq!((ids(&claimed), claimed[0].attempts), (vec![id], attempts));
-        let retry_at = now + 600;
+        assert_eq!(claimed[0].first_try_at, at(0));
+        let (lease, retry_at) = (claimed[0].lease, now + 600);
         let reason = "451 4.7.1 'try' \"again\" % \u{1f980}";
         let failed = first
-            .mail_failed(id, at(now + 60), Some(at(retry_at)), reason)
+            .mail_failed(id, lease, Some(at(retry_at)), reason)
             .await;
         assert!(failed.unwrap());
         let twice = second
-            .mail_failed(id, at(now + 60), Some(at(retry_at)), reason)
+            .mail_failed(id, lease, Some(at(retry_at)), reason)
             .await;
         assert!(!twice.unwrap(), "the claim ended with the first report");
-        let early = second
-            .claim_mails(at(retry_at) - TICK, at(retry_at + 60), 10)
-            .await;
-        assert!(early.unwrap().is_empty());
+        let early = second.claim_mails(at(retry_at) - TICK, HELD, 10).await;
+        assert!(early.unwrap().mails.is_empty());
         assert_eq!(counts(second).await, (1, 0));
         now = retry_at;
     }
-    assert_eq!(ids(&claim(second, now, now + 60).await), [id]);
+    assert_eq!(ids(&claim(second, now, HELD).await), [id]);
+}
+
+/// A mail that kills its worker is not tried with every lease: it waits for longer and longer.
+pub async fn a_lost_claim_is_counted_and_its_mail_waits_for_longer(stores: Stores) {
+    let (_, id) = one_queued(&stores).await;
+    let look = async |ticks: i32| {
+        let claims = stores
+            .first
+            .claim_mails(at(1) + TICK * ticks, TICK, 10)
+            .await;
+        claims.unwrap().mails
+    };
+    // Due after 1, 2, 4 … ticks more, and after 32 at the most.
+    let mut due = 0;
+    for (attempts, wait) in (1..).zip([1, 2, 4, 8, 16, 32, 32]) {
+        if due > 0 {
+            assert!(look(due - 1).await.is_empty(), "{attempts}");
+        }
+        let claimed = look(due).await;
+        assert_eq!((ids(&claimed), claimed[0].attempts), (vec![id], attempts));
+        assert_eq!(claimed[0].first_try_at, at(1));
+        due += wait;
+    }
+}
+
+/// For a day: then it is a dead letter that says why.
+pub async fn a_mail_whose_claims_are_lost_for_a_day_is_given_up(stores: Stores) {
+    let (ada, id) = one_queued(&stores).await;
+    let (first, second) = (&*stores.first, &*stores.second);
+    claim(first, 1, LOST_AT_ONCE).await;
+    let end = at(1) + GIVE_UP_AFTER;
+    let late = first.claim_mails(end - TICK, LOST_AT_ONCE, 10).await;
+    assert_eq!(ids(&late.unwrap().mails), [id]);
+    let behind = mail(&ada, end);
+    let other = behind.id;
+    queue(first, vec![behind]).await;
+
+    let claims = second.claim_mails(end, HELD, 1).await.unwrap();
+    assert_eq!(claims.given_up, [id]);
+    assert_eq!(ids(&claims.mails), [other], "it takes nobody's place");
+    let dead = first.dead_mails(10).await.unwrap();
+    assert_eq!((dead[0].id, dead[0].attempts), (id, 2));
+    assert_eq!(dead[0].reason, LOST);
+    assert_eq!(counts(first).await, (1, 1));
+}
+
+/// The workers may have been away for days: what waits for a try gets it.
+pub async fn a_mail_that_waits_gets_its_try_however_late(stores: Stores) {
+    let (_, id) = one_queued(&stores).await;
+    let week = 7 * 86_400;
+    let claimed = claim(&*stores.first, week, HELD).await;
+    assert_eq!(ids(&claimed), [id]);
+    assert_eq!(claimed[0].first_try_at, at(week), "its day begins now");
+    let failed = stores
+        .first
+        .mail_failed(id, claimed[0].lease, Some(at(week + 5)), "451")
+        .await;
+    assert!(failed.unwrap());
+    let claimed = claim(&*stores.second, 2 * week, HELD).await;
+    assert_eq!((ids(&claimed), claimed[0].attempts), (vec![id], 2));
+    assert_eq!(claimed[0].first_try_at, at(week));
 }
 
 /// Given up, and visible to the operator.
 pub async fn a_dead_letter_is_counted_and_never_claimed(stores: Stores) {
     let (ada, id) = one_queued(&stores).await;
     let store = &*stores.first;
-    claim(store, 1, 61).await;
-    let failed = store
-        .mail_failed(id, at(61), None, "550 no such user")
-        .await;
+    let lease = claim(store, 1, HELD).await[0].lease;
+    let failed = store.mail_failed(id, lease, None, "550 no such user").await;
     assert!(failed.unwrap());
     queue(store, vec![mail(&ada, at(2))]).await;
     assert_eq!(counts(&*stores.second).await, (1, 1));
     let year = 365 * 86_400;
-    let claimed = claim(&*stores.second, year, year + 60).await;
+    let claimed = claim(&*stores.second, year, HELD).await;
     assert!(!ids(&claimed).contains(&id));
     assert_eq!(claimed.len(), 1);
-    assert!(!store.mail_sent(id, at(61)).await.unwrap());
+    assert!(!store.mail_sent(id, lease).await.unwrap());
     assert_eq!(counts(&*stores.second).await, (1, 1));
 }
 
@@ -338,15 +404,18 @@ pub async fn the_oldest_queued_mail_is_told(stores: Stores) {
     let ids = [1, 2].map(|index: usize| mails[index].id);
     queue(&*stores.first, mails).await;
     assert_eq!(oldest().await, Some(at(10)));
-    let claimed = stores.first.claim_mails(at(40), at(100), 2).await.unwrap();
+    let claims = stores.first.claim_mails(at(40), HELD, 2).await.unwrap();
     assert_eq!(oldest().await, Some(at(10)), "held, and not sent yet");
-    assert_eq!(claimed.len(), 2);
-    let first = stores.first.mail_sent(ids[0], at(100)).await;
-    assert!(first.unwrap());
+    let [first, second] = [0, 1].map(|index: usize| claims.mails[index].lease);
+    let sent = stores.first.mail_sent(ids[0], first).await;
+    assert!(sent.unwrap());
     assert_eq!(oldest().await, Some(at(20)));
-    let second = stores.first.mail_failed(ids[1], at(100), None, "550").await;
-    assert!(second.unwrap());
+    let failed = stores.first.mail_failed(ids[1], second, None, "550").await;
+    assert!(failed.unwrap());
     assert_eq!(oldest().await, Some(at(30)));
+    let retried = stores.first.retry_dead_mails(DeadMails::All, at(50)).await;
+    assert_eq!(retried.unwrap(), 1);
+    assert_eq!(oldest().await, Some(at(30)), "the other waits since 50");
 }
 
 /// With everything that an operator decides by.
@@ -368,7 +437,7 @@ pub async fn dead_letters_are_listed_oldest_first(stores: Stores) {
     assert!(stores.second.dead_mails(0).await.unwrap().is_empty());
 }
 
-/// One, or all; what waits is left as it is.
+/// One, or all; what waits is left as it is. Mails tell the date of their cause, which stays the same.
 pub async fn a_dead_letter_is_queued_anew(stores: Stores) {
     let (ada, ids) = three_dead(&stores).await;
     let store = &*stores.first;
@@ -384,12 +453,13 @@ pub async fn a_dead_letter_is_queued_anew(stores: Stores) {
         "it is not dead now"
     );
     assert_eq!(counts(&*stores.second).await, (2, 2));
-    let claimed = claim(&*stores.second, 1000, 1060).await;
+    let claimed = claim(&*stores.second, 1000, HELD).await;
     let held: Vec<_> = claimed
         .iter()
         .map(|claim| (claim.mail.id, claim.attempts, claim.mail.created_at))
         .collect();
-    assert_eq!(held, [(waiting.id, 0, at(5)), (ids[1], 0, at(1000))]);
+    assert_eq!(held, [(waiting.id, 1, at(5)), (ids[1], 1, at(1))]);
+    assert_eq!(claimed[1].first_try_at, at(1000), "it has another day");
 
     assert_eq!(retry(DeadMails::All, 2000).await, 2);
     assert_eq!(counts(&*stores.second).await, (4, 0));
@@ -418,10 +488,11 @@ async fn three_dead(stores: &Stores) -> (User, [MailId; 3]) {
     let mails = [0, 1, 2].map(|second| mail(&ada, at(second)));
     let ids = mails.clone().map(|mail| mail.id);
     queue(store, mails.into()).await;
-    claim(store, 10, 61).await;
+    let claimed = claim(store, 10, HELD).await;
     for (index, id) in ids.into_iter().enumerate() {
         let reason = format!("550 no. {index} 'quoted' \u{1f980}");
-        let failed = store.mail_failed(id, at(61), None, &reason).await;
+        let lease = claimed[index].lease;
+        let failed = store.mail_failed(id, lease, None, &reason).await;
         assert!(failed.unwrap());
     }
     (ada, ids)
@@ -437,8 +508,9 @@ pub async fn parallel_claims_never_overlap(stores: Stores) {
     let claims = race(&stores, |number, store| async move {
         let mut mine = Vec::new();
         for _ in 0..3 {
-            let lease = at(100 + i64::try_from(number).unwrap());
-            mine.extend(store.claim_mails(at(50), lease, 2).await.unwrap());
+            let lease = HELD + Duration::seconds(i64::try_from(number).unwrap());
+            let claims = store.claim_mails(at(50), lease, 2).await.unwrap();
+            mine.extend(claims.mails);
         }
         mine
     })

@@ -54,7 +54,7 @@ pub struct MailQueue {
     pub queued: u64,
     /// Dead letters.
     pub dead: u64,
-    /// How long ago the oldest of the queued ones was written.
+    /// How long ago the one was queued that waits for longest.
     pub oldest: Option<Duration>,
 }
 
@@ -153,6 +153,10 @@ impl Duty {
     pub(super) fn failed(&self, for_good: bool) {
         self.failed.fetch_add(1, Relaxed);
         self.given_up.fetch_add(for_good.into(), Relaxed);
+    }
+
+    pub(super) fn given_up(&self) {
+        self.given_up.fetch_add(1, Relaxed);
     }
 
     pub(super) fn withdrawn(&self) {

@@ -29,7 +29,7 @@ pub(crate) struct Post {
 }
 
 /// For one mail, everything included.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Post {
     /// Gives a mail to the mailer, which has half a minute.

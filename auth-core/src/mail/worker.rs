@@ -9,24 +9,22 @@ use tokio::{
 use crate::{
     auth::Auth,
     error::Error,
-    mail::Role,
-    ports::{ClaimedMail, MailerError, StoreError},
-    types::{Digest, QueuedMail},
+    mail::{Role, SEND_TIMEOUT},
+    ports::{ClaimedMail, GIVE_UP_AFTER, MailerError, StoreError},
+    types::Digest,
     workers::Stopped,
 };
 
 /// Mails that one worker holds at once; each is being sent.
 const AT_ONCE: usize = 8;
 /// Longer than a mail can take, so that it is claimed again only when its worker died.
-const LEASE: StdDuration = StdDuration::from_mins(2);
+const LEASE: Duration = Duration::minutes(2);
 /// How long a worker sleeps when nobody wakes it: retries, and mails of other processes that a store cannot tell of.
 const POLL: StdDuration = StdDuration::from_secs(5);
 /// After a fault of the store.
 const PAUSE: StdDuration = StdDuration::from_secs(5);
 /// Between two tries to keep what became of a mail.
 const KEEP_AGAIN: StdDuration = StdDuration::from_secs(1);
-/// A mail that did not leave by then is a dead letter.
-const GIVE_UP: Duration = Duration::DAY;
 /// The most of a reason that is kept, in characters.
 const REASON: usize = 300;
 
@@ -88,27 +86,38 @@ impl Auth {
             return Ok(Vec::new());
         }
         let now = self.now();
-        let until = Instant::now() + LEASE;
+        let until = Instant::now() + LEASE.unsigned_abs();
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let claimed = self.store.claim_mails(now, now + LEASE, limit).await?;
-        Ok(claimed
-            .into_iter()
-            .map(|mail| Claim { mail, until })
-            .collect())
+        let claims = self.store.claim_mails(now, LEASE, limit).await?;
+        for mail in claims.given_up {
+            self.shared.duty.given_up();
+            tracing::error!(%mail, "a mail is given up: nobody could read it, or every worker that tried it was lost");
+        }
+        let claim = |mail| Claim {
+            mail,
+            until,
+            until_by_clock: now + LEASE,
+        };
+        Ok(claims.mails.into_iter().map(claim).collect())
     }
 
     async fn try_mail(self, claim: Claim) {
-        let mail = Arc::new(claim.mail.mail.clone());
+        let claim = Arc::new(claim);
+        let mail = &claim.mail.mail;
         // A task of its own: a mailer that panics fails this mail, not the worker. In a set, so that it ends with us.
         let mut sending = JoinSet::new();
-        let (auth, sent) = (self.clone(), Arc::clone(&mail));
-        sending.spawn(async move { auth.send(&sent).await });
+        let (auth, of) = (self.clone(), Arc::clone(&claim));
+        sending.spawn(async move { auth.send(&of).await });
         let outcome = match sending.join_next().await {
             Some(Ok(outcome)) => outcome,
             _ => Outcome::failed_for_now("the mailer panicked"),
         };
         let duty = &self.shared.duty;
         let fate = match outcome {
+            Outcome::Late => {
+                tracing::warn!(mail = %mail.id, "a mail is left to a later claim: too little of this one was left to hand it over");
+                return;
+            }
             Outcome::Sent => {
                 duty.sent();
                 Fate::Done
@@ -119,9 +128,15 @@ impl Auth {
                 Fate::Done
             }
             Outcome::Failed { for_now, reason } => {
-                let attempts = claim.mail.attempts;
-                let retry_at = Some(self.now() + backoff(attempts, self.jitter()))
-                    .filter(|at| for_now && *at < mail.created_at + GIVE_UP);
+                let ClaimedMail {
+                    attempts,
+                    first_try_at,
+                    ..
+                } = claim.mail;
+                let (now, end) = (self.now(), first_try_at + GIVE_UP_AFTER);
+                // The last try is at the end, and not before.
+                let retry_at = (for_now && now < end)
+                    .then(|| end.min(now + backoff(attempts.saturating_sub(1), self.jitter())));
                 duty.failed(retry_at.is_none());
                 if retry_at.is_none() {
                     tracing::error!(mail = %mail.id, reason, "a mail is given up");
@@ -154,12 +169,28 @@ impl Auth {
                 Err(StoreError::Unavailable(_)) if Instant::now() + KEEP_AGAIN < claim.until => {
                     sleep(KEEP_AGAIN).await;
                 }
+                Err(StoreError::Backend(cause)) => {
+                    tracing::error!(error = &*cause as &dyn std::error::Error, mail = %mail.id, "what became of a mail cannot be kept");
+                    // Perhaps what failed is the deletion, or the reason: a mail that was sent and stays due is sent again and again.
+                    let (retry_at, reason) = match fate {
+                        Fate::Done => (None, "it is done with, and could not be deleted"),
+                        Fate::Failed { retry_at, .. } => {
+                            (*retry_at, "it failed, and the reason could not be kept")
+                        }
+                    };
+                    return self
+                        .store
+                        .mail_failed(mail.id, *lease, retry_at, reason)
+                        .await
+                        .map(drop);
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn send(&self, mail: &QueuedMail) -> Outcome {
+    async fn send(&self, claim: &Claim) -> Outcome {
+        let mail = &claim.mail.mail;
         let Some(post) = &self.shared.post else {
             return Outcome::failed_for_now("there is no mailer");
         };
@@ -179,6 +210,9 @@ impl Auth {
             Ok(outgoing) => outgoing,
             Err(error) => return Outcome::failed_for_good(&chain(&error)),
         };
+        if !claim.has_time_for(SEND_TIMEOUT, self.now()) {
+            return Outcome::Late;
+        }
         match post.hand_over(&outgoing).await {
             Ok(()) => Outcome::Sent,
             Err(error @ MailerError::Permanent(_)) => Outcome::failed_for_good(&chain(&error)),
@@ -198,6 +232,14 @@ impl Auth {
 struct Claim {
     mail: ClaimedMail,
     until: Instant,
+    until_by_clock: OffsetDateTime,
+}
+
+impl Claim {
+    /// Asks two clocks: the steady one stands still while a machine is suspended.
+    fn has_time_for(&self, work: StdDuration, now: OffsetDateTime) -> bool {
+        Instant::now() + work <= self.until && now + work <= self.until_by_clock
+    }
 }
 
 /// What the store is told of a mail.
@@ -216,6 +258,8 @@ enum Outcome {
         for_now: bool,
         reason: String,
     },
+    /// It was not handed over, because another worker may have it in a moment.
+    Late,
     Sent,
     /// Its link opens nothing any more.
     Withdrawn,
@@ -245,21 +289,39 @@ fn chain(error: &dyn std::error::Error) -> String {
         })
 }
 
-/// One short line for logs and terminals. A server that quotes the mail it refuses must not bring a token there.
+/// One short line for logs and terminals. A server that quotes the mail it refuses, whole or wrapped or encoded, must not bring a token there: what looks like
+/// a piece of one is left out.
 fn presentable(reason: &str) -> String {
     const TOKEN: &str = "token=";
     reason
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
         .map(|word| match word.find(TOKEN) {
-            Some(at) => &word[..at + TOKEN.len()],
-            None => word,
+            Some(at) => word[..at + TOKEN.len()].to_owned(),
+            None => without_pieces(word),
         })
         .collect::<Vec<_>>()
         .join(" ")
         .chars()
         .take(REASON)
         .collect()
+}
+
+/// Host names, words and codes are shorter, or have no digits.
+fn without_pieces(word: &str) -> String {
+    const PIECE: usize = 20;
+    let is_encoded = |c: char| c.is_ascii_alphanumeric() || "-_+/=".contains(c);
+    let mut kept = String::new();
+    for part in word.split_inclusive(|c| !is_encoded(c)) {
+        let piece = part.trim_end_matches(|c| !is_encoded(c));
+        if piece.len() >= PIECE && piece.contains(|c: char| c.is_ascii_digit()) {
+            kept.push('\u{2026}');
+            kept += &part[piece.len()..];
+        } else {
+            kept += part;
+        }
+    }
+    kept
 }
 
 /// 5 s, 10 s, 20 s … up to an hour, each up to a half longer, so that workers do not come back together.
@@ -290,5 +352,33 @@ mod tests {
             "550 5.7.1 [31mblocked: https://app.example.org/verify-email?token= bad"
         );
         assert_eq!(presentable(&"\u{e9}".repeat(1000)).chars().count(), 300);
+    }
+
+    #[test]
+    fn a_token_that_a_server_wrapped_quoted_or_encoded_is_left_out() {
+        let header = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+        let payload = "eyJqdGkiOiJrVDBfLWFiY2RlZmdoaWoiLCJleHAiOjE3NjcyMjU2MDB9";
+        let signature = "rT1aVb2Xc3Yd4Ze5Af6Bg7Ch8Di9Ej0Fk1Gl2Hm3In4";
+        for said in [
+            format!(
+                "554 spam in \"https://example.org/v?token\u{3d}\r\n {header}.{payload}.{signature}\""
+            ),
+            format!("554 spam: token=3D{header}.=\r\n554-{payload}=\r\n554 .{signature}"),
+            format!("554 <{header}.{payload}.{signature}>"),
+            format!(
+                "554 https://example.org/v?t%6Fken={header}.{}\r\n {} refused",
+                &payload[..30],
+                &payload[30..]
+            ),
+        ] {
+            let shown = presentable(&said);
+            for part in [header, payload, signature] {
+                assert!(!shown.contains(&part[..20]), "{shown}");
+                assert!(!shown.contains(&part[part.len() - 20..]), "{shown}");
+            }
+            assert!(shown.starts_with("554"), "{shown}");
+        }
+        let harmless = "550-5.7.26 mail-wm1-f41.google.com: see https://support.example.com/mail/?p=UnauthenticatedSender 4XyZ12aBcDz";
+        assert_eq!(presentable(harmless), harmless);
     }
 }

@@ -38,7 +38,7 @@ macro_rules! delegate {
     };
     (@Outbox $store:ty, $field:ident) => {
         $crate::delegate!(@port Outbox $store, $field:
-            claim_mails(now: $crate::time::OffsetDateTime, lease: $crate::time::OffsetDateTime, limit: u32) -> Vec<$crate::ports::ClaimedMail>;
+            claim_mails(now: $crate::time::OffsetDateTime, lease: $crate::time::Duration, limit: u32) -> $crate::ports::Claims;
             mail_sent(mail: $crate::types::MailId, lease: $crate::time::OffsetDateTime) -> bool;
             mail_failed(
                 mail: $crate::types::MailId, lease: $crate::time::OffsetDateTime, retry_at: Option<$crate::time::OffsetDateTime>, reason: &str

@@ -31,7 +31,10 @@ pub(crate) use oauth::quoted;
 pub use oauth::{
     AuthorizationRequest, CodeRedemption, OAuthProvider, ProvenIdentity, ProviderError,
 };
-pub use outbox::{ClaimedMail, DeadMail, DeadMails, MailCounts, Outbox};
+pub use outbox::{
+    ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, Outbox, PUT_OFF,
+    UNREADABLE,
+};
 pub use random::{OsRandom, Random};
 pub use rate_limiter::{Quota, RateLimiter, Standing};
 pub use session_store::{Authenticated, Ended, Rotated, Rotation, SessionStore};

@@ -1,38 +1,66 @@
 use async_trait::async_trait;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::StoreError;
 use crate::types::{MailId, QueuedMail};
+
+/// How long a mail is tried, from its first claim on.
+pub const GIVE_UP_AFTER: Duration = Duration::DAY;
+/// When a mail is looked at again that this version cannot read.
+pub const PUT_OFF: Duration = Duration::MINUTE;
+/// Why a mail is a dead letter that a version put off for as long as mails are tried.
+pub const UNREADABLE: &str = "no version that works on the queue can read it";
+/// Why a mail is a dead letter whose claims were all lost.
+pub const LOST: &str = "its workers died or lost the store, again and again";
 
 /// A mail that one worker holds until `lease`.
 #[derive(Debug, Clone)]
 pub struct ClaimedMail {
     /// The mail.
     pub mail: QueuedMail,
-    /// Tries before this one.
+    /// Tries, this one too.
     pub attempts: u32,
-    /// UTC; another worker may claim it afterwards. It names the claim.
+    /// UTC; when it was claimed for the first time.
+    pub first_try_at: OffsetDateTime,
+    /// Another worker may claim it afterwards, by the clock that the store goes by. It names the claim.
     pub lease: OffsetDateTime,
+}
+
+/// What a worker gets.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    /// To be sent.
+    pub mails: Vec<ClaimedMail>,
+    /// Became dead letters by the way.
+    pub given_up: Vec<MailId>,
 }
 
 /// The queue of mails. See [`Store`](super::Store) for the rules.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Claims due mails, the oldest first, until `lease`. Two workers never hold one mail at once.
+    /// Claims up to `limit` due mails for a time, those first that have been due for longest, and counts a try of each. Two workers never hold one mail at
+    /// once. A database that several machines share measures `lease` by its own clock.
+    ///
+    /// A claim that ends unmarked is lost: its mail is due again after `lease`, then after twice as much, and so on up to 32 times. Once
+    /// [`GIVE_UP_AFTER`] has gone by since the first claim, it is a dead letter instead ([`LOST`]). A mail that was marked as failed gets its try however
+    /// late it is claimed.
+    ///
+    /// A mail that this version cannot read is none of the `limit`: it is put off by [`PUT_OFF`], for a newer version, without counting a try, and
+    /// is a dead letter ([`UNREADABLE`]) when that has gone on for [`GIVE_UP_AFTER`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Backend`], as for every method below.
     async fn claim_mails(
         &self,
         now: OffsetDateTime,
-        lease: OffsetDateTime,
+        lease: Duration,
         limit: u32,
-    ) -> Result<Vec<ClaimedMail>, StoreError>;
+    ) -> Result<Claims, StoreError>;
 
     /// Deletes a sent mail. `false` when the claim is no longer ours.
     async fn mail_sent(&self, mail: MailId, lease: OffsetDateTime) -> Result<bool, StoreError>;
 
-    /// Counts a failed try; the mail is due again at `retry_at`, or is a dead letter, which stays visible, with `None`.
+    /// Ends a failed try; the mail is due again at `retry_at`, or is a dead letter, which stays visible, with `None`.
     /// `false` when the claim is no longer ours.
     async fn mail_failed(
         &self,
@@ -48,7 +76,7 @@ pub trait Outbox: Send + Sync + 'static {
     /// The dead letters, those that were written first before the others; also ones that this version cannot read.
     async fn dead_mails(&self, limit: u32) -> Result<Vec<DeadMail>, StoreError>;
 
-    /// Puts dead letters back into the queue, as if they had been written at `now` and never tried; says how many.
+    /// Puts dead letters back into the queue, as if they had been queued at `now` and never tried; says how many. They keep the date of their cause.
     async fn retry_dead_mails(
         &self,
         which: DeadMails,
@@ -70,7 +98,7 @@ pub struct MailCounts {
     pub queued: u64,
     /// Given up.
     pub dead: u64,
-    /// UTC; when the oldest of the queued ones was written.
+    /// UTC; when the one that waits for longest was queued.
     pub oldest: Option<OffsetDateTime>,
 }
 

@@ -1,36 +1,105 @@
 use auth_core::{
-    ports::{ClaimedMail, DeadMail, DeadMails, MailCounts},
+    ports::{
+        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, PUT_OFF,
+        UNREADABLE,
+    },
     types::{Email, Letter, MailId, QueuedMail, UserId},
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{text, unreadable};
+use super::{before, text, unreadable};
 
-/// Claims due mails, the oldest first; those that another worker is claiming just now are not waited for.
+/// What one look at the queue found.
+pub(crate) struct Found {
+    pub(crate) claims: Claims,
+    /// Claimed, and not for this version.
+    pub(crate) unreadable: Vec<Uuid>,
+    /// How many mails of the queue it dealt with.
+    pub(crate) rows: u32,
+}
+
+/// Claims due mails, the longest due first; those that another worker is claiming just now are not waited for. What lost its claims for long enough is
+/// given up. Leases are measured by the clock of the database: those of the workers may differ.
 pub(crate) async fn claim(
     connection: &mut PgConnection,
     now: OffsetDateTime,
-    lease: OffsetDateTime,
+    lease: Duration,
     limit: u32,
-) -> sqlx::Result<Vec<ClaimedMail>> {
+) -> sqlx::Result<Found> {
     let rows = sqlx::query(
         "with due as (
-             select id from auth.outbox where due_at <= $1 order by created_at, id limit $3 for update skip locked
-         ), claimed as (
-             update auth.outbox o set lease = $2, due_at = $2 from due where o.id = due.id
-             returning o.id, o.user_id, o.recipient, o.locale, o.letter, o.attempts, o.lease, o.created_at
+             select id, due_at, lease is not null and first_try_at <= $3 as is_over
+             from auth.outbox where due_at <= $1 and (lease is null or lease <= clock_timestamp())
+             order by due_at, id limit $4 for update skip locked
+         ), touched as (
+             update auth.outbox o set
+                 attempts = o.attempts + (not is_over)::integer,
+                 first_try_at = coalesce(first_try_at, $1),
+                 due_at = case when not is_over then $1 + (1 << least(attempts, 5)) * $2 * interval '1 microsecond' end,
+                 lease = case when not is_over then clock_timestamp() + $2 * interval '1 microsecond' end,
+                 last_error = case when is_over then $5 else last_error end
+             from due where o.id = due.id
+             returning o.id, user_id, recipient, locale, letter, attempts, first_try_at, lease, created_at, due.due_at as was_due
          )
-         select id, user_id, recipient, locale, letter::text as letter, attempts, lease, created_at
-         from claimed order by created_at, id",
+         select id, user_id, recipient, locale, letter::text as letter, attempts, first_try_at, lease, created_at
+         from touched order by was_due, id",
     )
     .bind(now)
-    .bind(lease)
+    .bind(i64::try_from(lease.whole_microseconds()).unwrap_or(i64::MAX))
+    .bind(before(now, GIVE_UP_AFTER))
     .bind(i64::from(limit))
+    .bind(LOST)
     .fetch_all(connection)
     .await?;
-    Ok(rows.iter().filter_map(readable).collect())
+    let mut found = Found {
+        claims: Claims::default(),
+        unreadable: Vec::new(),
+        rows: u32::try_from(rows.len()).unwrap_or(u32::MAX),
+    };
+    for row in &rows {
+        let id: Uuid = row.try_get("id")?;
+        if row.try_get::<Option<OffsetDateTime>, _>("lease")?.is_none() {
+            found.claims.given_up.push(MailId::from_uuid(id));
+            continue;
+        }
+        match claimed(row) {
+            Ok(mail) => found.claims.mails.push(mail),
+            Err(error) => {
+                tracing::warn!(mail = %id, %error, "a queued mail cannot be read by this version");
+                found.unreadable.push(id);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Gives back what was claimed and cannot be read, as if nobody had tried; those that are given up.
+pub(crate) async fn put_off(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    mails: &[Uuid],
+) -> sqlx::Result<Vec<MailId>> {
+    let over: Vec<Uuid> = sqlx::query_scalar(
+        "with put_off as (
+             update auth.outbox set
+                 attempts = greatest(attempts - 1, 0),
+                 lease = null,
+                 due_at = case when first_try_at > $3 then $2 end,
+                 last_error = $4
+             where id = any($1) and lease is not null
+             returning id, due_at
+         )
+         select id from put_off where due_at is null",
+    )
+    .bind(mails)
+    .bind(now.saturating_add(PUT_OFF))
+    .bind(before(now, GIVE_UP_AFTER))
+    .bind(UNREADABLE)
+    .fetch_all(connection)
+    .await?;
+    Ok(over.into_iter().map(MailId::from_uuid).collect())
 }
 
 /// Deletes a mail under the claim that `lease` names.
@@ -47,7 +116,7 @@ pub(crate) async fn delete(
     Ok(done.rows_affected() > 0)
 }
 
-/// Gives a claim back after a failed try.
+/// Ends the claim of a failed try.
 pub(crate) async fn fail(
     connection: &mut PgConnection,
     mail: MailId,
@@ -56,7 +125,7 @@ pub(crate) async fn fail(
     reason: &str,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query(
-        "update auth.outbox set attempts = attempts + 1, lease = null, due_at = $3, last_error = $4
+        "update auth.outbox set lease = null, due_at = $3, last_error = $4
          where id = $1 and lease = $2",
     )
     .bind(mail.as_uuid())
@@ -70,11 +139,9 @@ pub(crate) async fn fail(
 }
 
 pub(crate) async fn counts(connection: &mut PgConnection) -> sqlx::Result<MailCounts> {
-    // Over indexes: the rows themselves hold whole letters.
+    // Over one index: the rows themselves hold whole letters.
     let (queued, dead, oldest): (i64, i64, Option<OffsetDateTime>) = sqlx::query_as(
-        "select (select count(*) from auth.outbox where due_at is not null),
-                (select count(*) from auth.outbox where due_at is null),
-                (select min(created_at) from auth.outbox where due_at is not null)",
+        "select count(due_at), count(*) - count(due_at), min(queued_at) filter (where due_at is not null) from auth.outbox",
     )
     .fetch_one(connection)
     .await?;
@@ -108,14 +175,14 @@ pub(crate) async fn dead(connection: &mut PgConnection, limit: u32) -> sqlx::Res
         .collect()
 }
 
-/// Queues dead letters anew; the trigger on `created_at` tells the workers.
+/// Queues dead letters anew; the trigger on `queued_at` tells the workers.
 pub(crate) async fn retry(
     connection: &mut PgConnection,
     which: DeadMails,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
-        "update auth.outbox set due_at = $1, created_at = $1, attempts = 0, last_error = null
+        "update auth.outbox set due_at = $1, queued_at = $1, first_try_at = null, attempts = 0, last_error = null
          where due_at is null and ($2 is null or id = $2)",
     )
     .bind(now)
@@ -151,18 +218,6 @@ fn attempts(row: &PgRow) -> sqlx::Result<u32> {
     u32::try_from(attempts).map_err(|error| unreadable("attempts", error))
 }
 
-/// A mail that this version cannot read is left to a newer one, which may claim it after the lease: it must not hold up the others.
-fn readable(row: &PgRow) -> Option<ClaimedMail> {
-    match claimed(row) {
-        Ok(mail) => Some(mail),
-        Err(error) => {
-            let id: Option<Uuid> = row.try_get("id").ok();
-            tracing::warn!(mail = ?id, %error, "a queued mail cannot be read by this version");
-            None
-        }
-    }
-}
-
 fn claimed(row: &PgRow) -> sqlx::Result<ClaimedMail> {
     let user: Option<Uuid> = row.try_get("user_id")?;
     Ok(ClaimedMail {
@@ -175,6 +230,7 @@ fn claimed(row: &PgRow) -> sqlx::Result<ClaimedMail> {
             created_at: row.try_get("created_at")?,
         },
         attempts: attempts(row)?,
+        first_try_at: row.try_get("first_try_at")?,
         lease: row.try_get("lease")?,
     })
 }

@@ -21,8 +21,8 @@ macro_rules! record {
                  where id in (select user_id from mails where user_id is distinct from $2) for key share
              ),
              queued as (
-                 insert into auth.outbox (id, user_id, recipient, locale, letter, due_at, created_at)
-                 select id, user_id, recipient, locale, letter, created_at, created_at from mails
+                 insert into auth.outbox (id, user_id, recipient, locale, letter, due_at, created_at, queued_at)
+                 select id, user_id, recipient, locale, letter, created_at, created_at, created_at from mails
                  where user_id is null or user_id = $2 or user_id in (select id from recipients)
              ),
              entries as (

@@ -517,10 +517,15 @@ async fn a_mail_that_is_claimed_just_now_is_left_to_its_worker() {
     };
     two.store.append(record).await.unwrap();
     let first = two.first().await;
-    let claimed = first.claim_mails(at(2), at(60), 1).await.unwrap();
-    assert_eq!(claimed[0].mail.id, first_id);
-    let others = two.store.claim_mails(at(2), at(60), 10).await.unwrap();
-    let ids: Vec<_> = others.iter().map(|claim| claim.mail.id).collect();
+    let claims = first.claim_mails(at(2), Duration::MINUTE, 1).await.unwrap();
+    assert_eq!(claims.mails[0].mail.id, first_id);
+    let others = two.store.claim_mails(at(2), Duration::MINUTE, 10).await;
+    let ids: Vec<_> = others
+        .unwrap()
+        .mails
+        .iter()
+        .map(|claim| claim.mail.id)
+        .collect();
     assert_eq!(ids, [second_id]);
 }
 

@@ -6,7 +6,11 @@ use auth_core::{
     contract::fixtures::{
         account, at, email, entry, events, found, logged_in, mail, registered, sweep, token, user,
     },
-    ports::{AuditLog, Outbox, Redeemed, SessionStore, Store, StoreError, Swept, UserStore},
+    ports::{
+        AuditLog, GIVE_UP_AFTER, Outbox, PUT_OFF, Redeemed, SessionStore, Store, StoreError, Swept,
+        UNREADABLE, UserStore,
+    },
+    time,
     types::{
         AccountKey, AuditEvent, Change, NewMailedToken, PasswordHash, Purpose, QueuedMail, Record,
         User,
@@ -284,15 +288,21 @@ async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
     let database = postgres::database().await;
     let store = database.store().await;
     let ada = registered(&store, "ada").await;
-    let (of_a_newer_version, ours) = (mail(&ada, at(0)), mail(&ada, at(1)));
+    let foreign: Vec<_> = [0, 2].map(|second| mail(&ada, at(second))).into();
+    let ours: Vec<_> = [1, 3].map(|second| mail(&ada, at(second))).into();
     let record = Record {
-        mails: vec![of_a_newer_version.clone(), ours.clone()],
+        mails: [foreign.clone(), ours.clone()].concat(),
         audit: vec![entry(&ada, AuditEvent::LoginFailed, at(0))],
     };
     store.append(record).await.unwrap();
     let mut outside = database.raw().await;
-    sqlx::query("update auth.outbox set letter = '{\"template\":\"postcard\"}' where id = $1")
-        .bind(of_a_newer_version.id.as_uuid())
+    sqlx::query("update auth.outbox set letter = '{\"template\":\"postcard\"}' where id = any($1)")
+        .bind(
+            foreign
+                .iter()
+                .map(|mail| mail.id.as_uuid())
+                .collect::<Vec<_>>(),
+        )
         .execute(&mut outside)
         .await
         .unwrap();
@@ -304,11 +314,49 @@ async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
     .await
     .unwrap();
 
-    let claims = store.claim_mails(at(60), at(120), 10).await;
-    let claimed: Vec<_> = claims.unwrap().iter().map(|claim| claim.mail.id).collect();
-    assert_eq!(claimed, [ours.id]);
+    // One at a time: what is no mail for this version takes nobody's place.
+    for mail in &ours {
+        let claims = store
+            .claim_mails(at(60), time::Duration::MINUTE, 1)
+            .await
+            .unwrap();
+        let claimed: Vec<_> = claims.mails.iter().map(|claim| claim.mail.id).collect();
+        assert_eq!(claimed, [mail.id]);
+        let sent = store.mail_sent(mail.id, claims.mails[0].lease).await;
+        assert!(sent.unwrap());
+    }
     assert_eq!(store.mail_counts().await.unwrap().queued, 2);
     assert_eq!(store.audit_entries(ada.id, 9).await.unwrap().len(), 1);
+
+    // A newer version finds them a minute later, untried.
+    let waiting: Vec<(i32, bool, bool)> = sqlx::query_as(
+        "select attempts, lease is null, due_at = $2 from auth.outbox where id = any($1)",
+    )
+    .bind(
+        foreign
+            .iter()
+            .map(|mail| mail.id.as_uuid())
+            .collect::<Vec<_>>(),
+    )
+    .bind(at(60) + PUT_OFF)
+    .fetch_all(&mut outside)
+    .await
+    .unwrap();
+    assert_eq!(waiting, [(0, true, true); 2]);
+
+    let late = at(60) + GIVE_UP_AFTER;
+    let claims = store
+        .claim_mails(late - time::Duration::SECOND, time::Duration::MINUTE, 0)
+        .await;
+    assert!(claims.unwrap().given_up.is_empty());
+    let claims = store
+        .claim_mails(late, time::Duration::HOUR, 10)
+        .await
+        .unwrap();
+    assert_eq!(claims.given_up.len(), 2);
+    let dead = store.dead_mails(9).await.unwrap();
+    assert_eq!(dead.len(), 2);
+    assert!(dead.iter().all(|mail| mail.reason == UNREADABLE));
 }
 
 /// Mails to others than the one whom a fact is about: dropped when they are gone, and the fact is written all the same.

@@ -11,6 +11,7 @@ use std::{
 use auth_core::{
     contract::fixtures::{at, mail, registered},
     ports::{DeadMails, Outbox, UserStore},
+    time,
     types::Record,
 };
 use auth_store_postgres::{PgScope, sqlx};
@@ -71,9 +72,10 @@ async fn mails_of_others_are_told_when_they_are_committed() {
     // A login writes a record without mails, and disturbs nobody.
     let before = heard();
     other.append(Record::default()).await.unwrap();
-    let claimed = other.claim_mails(at(1), at(61), 1).await.unwrap();
-    let id = claimed[0].mail.id;
-    other.mail_failed(id, at(61), None, "550").await.unwrap();
+    let claims = other.claim_mails(at(1), time::Duration::MINUTE, 1).await;
+    let claimed = &claims.unwrap().mails[0];
+    let (id, lease) = (claimed.mail.id, claimed.lease);
+    other.mail_failed(id, lease, None, "550").await.unwrap();
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(heard(), before);
     other

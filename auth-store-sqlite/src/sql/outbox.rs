@@ -1,9 +1,12 @@
 use auth_core::{
-    ports::{ClaimedMail, DeadMail, DeadMails, MailCounts},
+    ports::{
+        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, PUT_OFF,
+        UNREADABLE,
+    },
     types::{Email, Letter, MailId, QueuedMail, UserId},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{micros, moment, unreadable};
@@ -16,8 +19,8 @@ pub(super) async fn insert(
     let letter =
         serde_json::to_string(&mail.letter).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query(
-        "insert into auth_outbox (id, user_id, recipient, locale, letter, due_at, created_at)
-         select ?1, ?2, ?3, ?4, ?5, ?6, ?6
+        "insert into auth_outbox (id, user_id, recipient, locale, letter, due_at, created_at, queued_at)
+         select ?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6
          where ?2 is null or exists (select 1 from auth_users where id = ?2)",
     )
     .bind(mail.id.as_uuid())
@@ -31,27 +34,110 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Claims due mails, the oldest first.
+/// Claims due mails, the longest due first. What lost its claims for long enough is given up, and what cannot be read is put off. A whole: one transaction.
 pub(crate) async fn claim(
     connection: &mut SqliteConnection,
     now: OffsetDateTime,
-    lease: OffsetDateTime,
+    lease: Duration,
     limit: u32,
-) -> sqlx::Result<Vec<ClaimedMail>> {
-    let rows = sqlx::query(
-        "update auth_outbox set lease = ?2, due_at = ?2
-         where id in (select id from auth_outbox where due_at <= ?1 order by created_at, id limit ?3)
-         returning id, user_id, recipient, locale, letter, attempts, lease, created_at",
+) -> sqlx::Result<Claims> {
+    let limit = limit as usize;
+    let mut claims = Claims::default();
+    loop {
+        let wanted = limit - claims.mails.len();
+        let rows = due(connection, now, wanted).await?;
+        for row in &rows {
+            let id = MailId::from_uuid(row.try_get("id")?);
+            let is_lost = row.try_get::<Option<i64>, _>("lease")?.is_some();
+            let first_try_at = match row.try_get::<Option<i64>, _>("first_try_at")? {
+                Some(_) => moment(row, "first_try_at")?,
+                None => now,
+            };
+            let is_over = now >= first_try_at.saturating_add(GIVE_UP_AFTER);
+            let attempts: u32 = row.try_get("attempts")?;
+            let mail = queued(row);
+            let fate = match &mail {
+                _ if is_lost && is_over => Fate::GivenUp(LOST),
+                Err(_) if is_over => Fate::GivenUp(UNREADABLE),
+                Err(_) => Fate::PutOff,
+                Ok(_) => Fate::Claimed {
+                    lease: now + lease,
+                    // What is lost is due again after twice the time of the last one.
+                    due_at: now + lease * (1 << attempts.min(5)),
+                },
+            };
+            update(connection, id, first_try_at, now, &fate).await?;
+            match (fate, mail) {
+                (Fate::Claimed { lease, .. }, Ok(mail)) => claims.mails.push(ClaimedMail {
+                    mail,
+                    attempts: attempts.saturating_add(1),
+                    first_try_at,
+                    lease,
+                }),
+                (Fate::GivenUp(_), _) => claims.given_up.push(id),
+                (_, Err(error)) => {
+                    tracing::warn!(mail = %id, %error, "a queued mail cannot be read by this version");
+                }
+                (Fate::PutOff, Ok(_)) => {}
+            }
+        }
+        // Others may be due behind what was no mail for us.
+        if rows.len() < wanted || claims.mails.len() >= limit {
+            return Ok(claims);
+        }
+    }
+}
+
+/// What becomes of a mail that is due.
+enum Fate {
+    Claimed {
+        lease: OffsetDateTime,
+        due_at: OffsetDateTime,
+    },
+    GivenUp(&'static str),
+    PutOff,
+}
+
+async fn due(
+    connection: &mut SqliteConnection,
+    now: OffsetDateTime,
+    limit: usize,
+) -> sqlx::Result<Vec<SqliteRow>> {
+    sqlx::query(
+        "select id, user_id, recipient, locale, letter, attempts, first_try_at, lease, created_at
+         from auth_outbox where due_at <= ?1 and (lease is null or lease <= ?1) order by due_at, id limit ?2",
     )
     .bind(micros(now))
-    .bind(micros(lease))
-    .bind(i64::from(limit))
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(connection)
+    .await
+}
+
+async fn update(
+    connection: &mut SqliteConnection,
+    mail: MailId,
+    first_try_at: OffsetDateTime,
+    now: OffsetDateTime,
+    fate: &Fate,
+) -> sqlx::Result<()> {
+    let (tries, lease, due_at, error) = match fate {
+        Fate::Claimed { lease, due_at } => (1, Some(*lease), Some(*due_at), None),
+        Fate::GivenUp(reason) => (0, None, None, Some(*reason)),
+        Fate::PutOff => (0, None, Some(now.saturating_add(PUT_OFF)), Some(UNREADABLE)),
+    };
+    sqlx::query(
+        "update auth_outbox set attempts = attempts + ?2, first_try_at = ?3, lease = ?4, due_at = ?5, last_error = coalesce(?6, last_error)
+         where id = ?1",
+    )
+    .bind(mail.as_uuid())
+    .bind(tries)
+    .bind(micros(first_try_at))
+    .bind(lease.map(micros))
+    .bind(due_at.map(micros))
+    .bind(error)
+    .execute(connection)
     .await?;
-    let mut claimed: Vec<ClaimedMail> = rows.iter().filter_map(readable).collect();
-    // `returning` keeps no order.
-    claimed.sort_by_key(|claim| (claim.mail.created_at, claim.mail.id));
-    Ok(claimed)
+    Ok(())
 }
 
 /// Deletes a mail under the claim that `lease` names.
@@ -68,7 +154,7 @@ pub(crate) async fn delete(
     Ok(done.rows_affected() > 0)
 }
 
-/// Gives a claim back after a failed try.
+/// Ends the claim of a failed try.
 pub(crate) async fn fail(
     connection: &mut SqliteConnection,
     mail: MailId,
@@ -77,7 +163,7 @@ pub(crate) async fn fail(
     reason: &str,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query(
-        "update auth_outbox set attempts = attempts + 1, lease = null, due_at = ?3, last_error = ?4
+        "update auth_outbox set lease = null, due_at = ?3, last_error = ?4
          where id = ?1 and lease = ?2",
     )
     .bind(mail.as_uuid())
@@ -90,11 +176,10 @@ pub(crate) async fn fail(
 }
 
 pub(crate) async fn counts(connection: &mut SqliteConnection) -> sqlx::Result<MailCounts> {
-    // Over indexes: the rows themselves hold whole letters.
+    // Over one index: the rows themselves hold whole letters.
     let row = sqlx::query(
-        "select (select count(*) from auth_outbox where due_at is not null) as queued,
-                (select count(*) from auth_outbox where due_at is null) as dead,
-                (select min(created_at) from auth_outbox where due_at is not null) as oldest",
+        "select count(due_at) as queued, count(*) - count(due_at) as dead, min(queued_at) filter (where due_at is not null) as oldest
+         from auth_outbox",
     )
     .fetch_one(connection)
     .await?;
@@ -139,7 +224,7 @@ pub(crate) async fn retry(
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query(
-        "update auth_outbox set due_at = ?1, created_at = ?1, attempts = 0, last_error = null
+        "update auth_outbox set due_at = ?1, queued_at = ?1, first_try_at = null, attempts = 0, last_error = null
          where due_at is null and (?2 is null or id = ?2)",
     )
     .bind(micros(now))
@@ -170,31 +255,15 @@ const fn one(which: DeadMails) -> Option<Uuid> {
     }
 }
 
-/// A mail that this version cannot read is left to a newer one, which may claim it after the lease: it must not hold up the others.
-fn readable(row: &SqliteRow) -> Option<ClaimedMail> {
-    match claimed(row) {
-        Ok(mail) => Some(mail),
-        Err(error) => {
-            let id: Option<Uuid> = row.try_get("id").ok();
-            tracing::warn!(mail = ?id, %error, "a queued mail cannot be read by this version");
-            None
-        }
-    }
-}
-
-fn claimed(row: &SqliteRow) -> sqlx::Result<ClaimedMail> {
+fn queued(row: &SqliteRow) -> sqlx::Result<QueuedMail> {
     let user: Option<Uuid> = row.try_get("user_id")?;
-    Ok(ClaimedMail {
-        mail: QueuedMail {
-            id: MailId::from_uuid(row.try_get("id")?),
-            user_id: user.map(UserId::from_uuid),
-            to: Email::from_stored(row.try_get("recipient")?),
-            locale: row.try_get("locale")?,
-            letter: letter(row)?,
-            created_at: moment(row, "created_at")?,
-        },
-        attempts: row.try_get("attempts")?,
-        lease: moment(row, "lease")?,
+    Ok(QueuedMail {
+        id: MailId::from_uuid(row.try_get("id")?),
+        user_id: user.map(UserId::from_uuid),
+        to: Email::from_stored(row.try_get("recipient")?),
+        locale: row.try_get("locale")?,
+        letter: letter(row)?,
+        created_at: moment(row, "created_at")?,
     })
 }
 

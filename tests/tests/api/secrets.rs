@@ -86,10 +86,10 @@ async fn the_outbox_has_no_signed_token(store: StoreKind) {
     let body = json!({"email": "ada@example.org"});
     app.post("/auth/password-reset-request", body).await.ok(200);
     let now = app.clock.now();
-    let lease = now + time::Duration::MINUTE;
-    let claimed = app.store.claim_mails(now, lease, 10).await.unwrap();
-    assert_eq!(claimed.len(), 2);
-    for claim in claimed {
+    let lease = time::Duration::MINUTE;
+    let claims = app.store.claim_mails(now, lease, 10).await.unwrap();
+    assert_eq!(claims.mails.len(), 2);
+    for claim in claims.mails {
         let row = serde_json::to_string(&claim.mail.letter).unwrap();
         assert!(row.contains("jti"), "{row}");
         let shown = format!("{claim:?}");

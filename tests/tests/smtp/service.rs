@@ -219,8 +219,8 @@ async fn of_a_thousand_mails_and_a_worker_that_is_killed_each_is_delivered() {
     let (victim, _survivor) = (start().await, start().await);
     let mut connection = database.raw().await;
     sqlx::query(
-        r#"insert into auth.outbox (id, recipient, locale, letter, due_at, created_at)
-           select gen_random_uuid(), format('user%s@example.org', n), 'en', '{"template": "test"}', now(), now()
+        r#"insert into auth.outbox (id, recipient, locale, letter, due_at, created_at, queued_at)
+           select gen_random_uuid(), format('user%s@example.org', n), 'en', '{"template": "test"}', now(), now(), now()
            from generate_series(1, 1000) as n"#,
     )
     .execute(&mut connection)

@@ -112,13 +112,29 @@ enum TokenState {
 struct MailRow {
     mail: QueuedMail,
     attempts: u32,
+    queued_at: OffsetDateTime,
+    first_try_at: Option<OffsetDateTime>,
+    due_at: OffsetDateTime,
     state: MailState,
+}
+
+impl MailRow {
+    const fn queued(mail: QueuedMail, at: OffsetDateTime) -> Self {
+        Self {
+            mail,
+            attempts: 0,
+            queued_at: at,
+            first_try_at: None,
+            due_at: at,
+            state: MailState::Waiting,
+        }
+    }
 }
 
 enum MailState {
     Claimed { lease: OffsetDateTime },
     Dead { reason: String },
-    Waiting { due_at: OffsetDateTime },
+    Waiting,
 }
 
 impl Data {
@@ -130,14 +146,8 @@ impl Data {
 
     fn write(&mut self, record: Record) {
         for mail in record.mails {
-            let row = MailRow {
-                attempts: 0,
-                state: MailState::Waiting {
-                    due_at: mail.created_at,
-                },
-                mail,
-            };
-            self.mails.insert(row.mail.id, row);
+            let at = mail.created_at;
+            self.mails.insert(mail.id, MailRow::queued(mail, at));
         }
         self.audit.extend(record.audit);
     }

@@ -1,9 +1,12 @@
 use async_trait::async_trait;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{Data, MailRow, MailState, MemoryStore};
 use crate::{
-    ports::{ClaimedMail, DeadMail, DeadMails, MailCounts, Outbox, StoreError},
+    ports::{
+        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, Outbox,
+        StoreError,
+    },
     types::{Letter, MailId},
 };
 
@@ -12,28 +15,41 @@ impl Outbox for MemoryStore {
     async fn claim_mails(
         &self,
         now: OffsetDateTime,
-        lease: OffsetDateTime,
+        lease: Duration,
         limit: u32,
-    ) -> Result<Vec<ClaimedMail>, StoreError> {
+    ) -> Result<Claims, StoreError> {
         let data = &mut *self.lock();
         let mut due: Vec<&mut MailRow> = data
             .mails
             .values_mut()
             .filter(|row| row.is_due(now))
             .collect();
-        due.sort_by_key(|row| (row.mail.created_at, row.mail.id));
-        Ok(due
-            .into_iter()
-            .take(usize::try_from(limit).unwrap_or(usize::MAX))
-            .map(|row| {
-                row.state = MailState::Claimed { lease };
-                ClaimedMail {
-                    mail: row.mail.clone(),
-                    attempts: row.attempts,
-                    lease,
-                }
-            })
-            .collect())
+        due.sort_by_key(|row| (row.due_at, row.mail.id));
+        let mut claims = Claims::default();
+        for row in due {
+            let first_try_at = *row.first_try_at.get_or_insert(now);
+            let is_lost = matches!(row.state, MailState::Claimed { .. });
+            if is_lost && now >= first_try_at + GIVE_UP_AFTER {
+                row.state = MailState::Dead {
+                    reason: LOST.to_owned(),
+                };
+                claims.given_up.push(row.mail.id);
+                continue;
+            }
+            if claims.mails.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+                break;
+            }
+            row.due_at = now + lease * (1 << row.attempts.min(5));
+            row.attempts = row.attempts.saturating_add(1);
+            row.state = MailState::Claimed { lease: now + lease };
+            claims.mails.push(ClaimedMail {
+                mail: row.mail.clone(),
+                attempts: row.attempts,
+                first_try_at,
+                lease: now + lease,
+            });
+        }
+        Ok(claims)
     }
 
     async fn mail_sent(&self, mail: MailId, lease: OffsetDateTime) -> Result<bool, StoreError> {
@@ -56,9 +72,11 @@ impl Outbox for MemoryStore {
         let Some(row) = data.claimed(mail, lease) else {
             return Ok(false);
         };
-        row.attempts = row.attempts.saturating_add(1);
         row.state = match retry_at {
-            Some(due_at) => MailState::Waiting { due_at },
+            Some(due_at) => {
+                row.due_at = due_at;
+                MailState::Waiting
+            }
             None => MailState::Dead {
                 reason: reason.to_owned(),
             },
@@ -72,10 +90,10 @@ impl Outbox for MemoryStore {
         for row in data.mails.values() {
             match row.state {
                 MailState::Dead { .. } => counts.dead += 1,
-                MailState::Claimed { .. } | MailState::Waiting { .. } => {
+                MailState::Claimed { .. } | MailState::Waiting => {
                     counts.queued += 1;
-                    let oldest = counts.oldest.get_or_insert(row.mail.created_at);
-                    *oldest = row.mail.created_at.min(*oldest);
+                    let oldest = counts.oldest.get_or_insert(row.queued_at);
+                    *oldest = row.queued_at.min(*oldest);
                 }
             }
         }
@@ -98,9 +116,7 @@ impl Outbox for MemoryStore {
         let data = &mut *self.lock();
         let mut count = 0;
         for row in data.mails.values_mut().filter(|row| row.is_dead(which)) {
-            row.mail.created_at = now;
-            row.attempts = 0;
-            row.state = MailState::Waiting { due_at: now };
+            *row = MailRow::queued(row.mail.clone(), now);
             count += 1;
         }
         Ok(count)
@@ -157,10 +173,11 @@ impl MailRow {
     }
 
     fn is_due(&self, now: OffsetDateTime) -> bool {
-        match self.state {
+        let is_free = match self.state {
             MailState::Claimed { lease } => lease <= now,
             MailState::Dead { .. } => false,
-            MailState::Waiting { due_at } => due_at <= now,
-        }
+            MailState::Waiting => true,
+        };
+        is_free && self.due_at <= now
     }
 }
