@@ -460,7 +460,7 @@ pub(crate) async fn delete_unverified(
     connection: &mut PgConnection,
     accounts: &[UserId],
 ) -> sqlx::Result<u64> {
-    let accounts: Vec<Uuid> = accounts.iter().map(|id| id.as_uuid()).collect();
+    let accounts: Vec<Uuid> = accounts.iter().map(UserId::as_uuid).collect();
     let done = sqlx::query(
         "delete from auth.users
          where id in (select id from auth.users where id = any($1) and not is_verified for update skip locked)",
