@@ -9,7 +9,7 @@
 ///     accounts: MemoryStore,
 /// }
 ///
-/// delegate!(AuditLog, IdentityStore, Outbox, SessionStore, Store, UserStore for Shop => accounts);
+/// delegate!(AuditLog, CreditStore, IdentityStore, Outbox, SessionStore, Store, UserStore for Shop => accounts);
 /// ```
 ///
 /// # Security
@@ -24,6 +24,15 @@ macro_rules! delegate {
     (@AuditLog $store:ty, $field:ident) => {
         $crate::delegate!(@port AuditLog $store, $field:
             audit_entries(user: $crate::types::UserId, limit: u32) -> Vec<$crate::types::AuditEntry>;
+        );
+    };
+    (@CreditStore $store:ty, $field:ident) => {
+        $crate::delegate!(@port CreditStore $store, $field:
+            book(entry: $crate::types::Entry) -> $crate::ports::Booking;
+            balance(user: $crate::types::UserId) -> Option<$crate::ports::Balance>;
+            history(history: $crate::ports::History) -> Option<$crate::ports::HistoryPage>;
+            ledger_accounts(after: Option<$crate::types::UserId>, limit: u32) -> Vec<$crate::ports::LedgerAccount>;
+            ledger_lines(after: Option<($crate::types::UserId, i64)>, limit: u32) -> Vec<$crate::ports::LedgerLine>;
         );
     };
     (@IdentityStore $store:ty, $field:ident) => {

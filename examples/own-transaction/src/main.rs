@@ -1,4 +1,4 @@
-//! An account, its welcome mail and a row of the host in one commit: all of it or nothing.
+//! An account, its welcome mail, its first credits and a row of the host in one commit: all of it or nothing.
 //!
 //! ```sh
 //! DATABASE_URL=postgres://localhost/playground cargo run -p own-transaction
@@ -10,10 +10,11 @@
 use std::error::Error;
 
 use async_trait::async_trait;
+use auth_billing::{Billing, Movement, Origin};
 use auth_core::{
     Auth, Links, Register, Registration, SigningKeys,
     ports::{Mailer, MailerError, OsRandom, OutgoingMail, Random},
-    types::{Client, Email, Password, User, Username},
+    types::{Amount, Caller, Client, Email, Password, User, Username},
 };
 use auth_store_postgres::{
     PgScope, PgStore,
@@ -35,13 +36,14 @@ async fn main() -> Result<(), Failure> {
 
     let mut secret = [0; 48];
     OsRandom.fill(&mut secret); // a real host keeps it, or nobody's link works after a restart
-    let auth = Auth::builder(store, SigningKeys::parse(secret)?)
+    let auth = Auth::builder(store.clone(), SigningKeys::parse(secret)?)
         .mailer(Console, Links::to("https://app.example")?)
         .build()?;
+    let billing = Billing::new(&auth, store);
 
     println!("1. Everything goes well.");
     let name = fresh_name();
-    let (user, mut tx) = register(&auth, &pool, &name).await?;
+    let (user, mut tx) = register(&auth, &billing, &pool, &name).await?;
     make_workspace(&mut tx, &user, "the first workspace").await?;
     println!("   before the commit: {}", seen(&pool, &name).await?);
     println!("   mails sent: {}", auth.send_due_mails().await?);
@@ -49,9 +51,11 @@ async fn main() -> Result<(), Failure> {
     println!("   after the commit: {}", seen(&pool, &name).await?);
     println!("   mails sent: {}", auth.send_due_mails().await?);
 
-    println!("2. The host's part fails: the account goes with it, and so does the mail.");
+    println!(
+        "2. The host's part fails: the account goes with it, and so do the mail and the credits."
+    );
     let other = fresh_name();
-    let (_, mut tx) = register(&auth, &pool, &other).await?;
+    let (_, mut tx) = register(&auth, &billing, &pool, &other).await?;
     let refused = tx
         .execute("insert into workspaces (name) values ('nobody owns this')")
         .await;
@@ -74,9 +78,10 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Registers inside a transaction of ours, which comes back open.
+/// Registers and welcomes with ten credits, inside a transaction of ours, which comes back open.
 async fn register(
     auth: &Auth,
+    billing: &Billing,
     pool: &PgPool,
     name: &str,
 ) -> Result<(User, Transaction<'static, Postgres>), Failure> {
@@ -88,6 +93,9 @@ async fn register(
     let Registration::Opened(tokens) = registration else {
         return Err("only with enumeration protection, which is off here".into());
     };
+    let welcome = Movement::of(tokens.user.id, Amount::parse("10")?);
+    let origin = Origin::of(Caller::parse("welcome")?);
+    billing.within(scope.clone()).add(welcome, &origin).await?;
     Ok((tokens.user, scope.release().await?))
 }
 
@@ -114,13 +122,17 @@ async fn make_workspace(
 
 /// What everybody else sees.
 async fn seen(pool: &PgPool, name: &str) -> sqlx::Result<String> {
-    let (accounts, workspaces): (i64, i64) = sqlx::query_as(
-        "select count(distinct u.id), count(w.owner) from auth.users u left join workspaces w on w.owner = u.id where u.username = $1",
+    let (accounts, hundredths, workspaces): (i64, i64, i64) = sqlx::query_as(
+        "select count(distinct u.id), coalesce(max(c.balance), 0), count(w.owner) from auth.users u
+         left join auth.credit_accounts c on c.owner = u.id left join workspaces w on w.owner = u.id where u.username = $1",
     )
     .bind(name)
     .fetch_one(pool)
     .await?;
-    Ok(format!("accounts {accounts}, workspaces {workspaces}"))
+    let credits = hundredths / 100;
+    Ok(format!(
+        "accounts {accounts}, credits {credits}, workspaces {workspaces}"
+    ))
 }
 
 fn fresh_name() -> String {

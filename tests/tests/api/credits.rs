@@ -1,8 +1,19 @@
 use std::collections::HashSet;
 
-use auth_billing::check_ledger;
-use auth_core::types::Client;
-use auth_tests::{Answer, App, Call, OTHER_API_KEY, Person, StoreKind, at_once};
+use auth_billing::{Billing, Movement, Origin, check_ledger};
+use auth_core::{
+    Auth, Error, Hashing, Register, Registration,
+    ports::CreditStore,
+    types::{Amount, Caller, Client, Email, Password, Username},
+};
+use auth_store_postgres::{
+    PgScope, PgStore,
+    sqlx::{self, Executor},
+};
+use auth_tests::{
+    Answer, App, Call, OTHER_API_KEY, PASSWORD, Person, StoreKind, at_once, postgres::database,
+    signing_keys,
+};
 use serde_json::{Value, json};
 
 auth_tests::on_each_store! {
@@ -240,7 +251,7 @@ async fn a_key_belongs_to_the_api_key_that_sent_it(store: StoreKind) {
 
 async fn duplicates_at_once_have_one_effect(store: StoreKind) {
     let app = App::on(store).await;
-    let replica = app.replica(auth_tests::signing_keys(), |auth| auth).await;
+    let replica = app.replica(signing_keys(), |auth| auth).await;
     let ada = app.verified("ada").await;
     add(&app, body(ada.id, "10")).await.ok(200);
     for key in ["a", "b"] {
@@ -263,7 +274,7 @@ async fn duplicates_at_once_have_one_effect(store: StoreKind) {
 
 async fn uses_at_once_never_overdraw(store: StoreKind) {
     let app = App::on(store).await;
-    let replica = app.replica(auth_tests::signing_keys(), |auth| auth).await;
+    let replica = app.replica(signing_keys(), |auth| auth).await;
     let ada = app.verified("ada").await;
     add(&app, body(ada.id, "7")).await.ok(200);
     let answers = at_once((0..20).map(|number| {
@@ -517,7 +528,7 @@ async fn a_deleted_user_leaves_a_ledger_that_names_nobody(store: StoreKind) {
 }
 
 async fn an_entry_says_who_asked_and_in_which_request(store: StoreKind) {
-    use auth_core::ports::{CreditStore, History};
+    use auth_core::ports::History;
     let app = App::on(store).await;
     let ada = app.verified("ada").await;
     app.post("/credits/add", body(ada.id, "1"))
@@ -557,4 +568,64 @@ async fn the_ledger_is_checked(store: StoreKind) {
         (checked.accounts, checked.entries, checked.breaches),
         (3, 9, 0)
     );
+}
+
+/// What a host writes; nobody sees any of it before its commit, and nothing of it is left without.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_its_credits_and_a_row_of_the_host_are_one_commit() {
+    let database = database().await;
+    let pool = PgStore::pool_options();
+    let pool = pool.connect(&database.url).await.unwrap();
+    let store = PgStore::from_pool(pool.clone());
+    let auth = Auth::builder(store.clone(), signing_keys());
+    let auth = auth.hashing(Hashing::bcrypt(4).unwrap()).build().unwrap();
+    let billing = Billing::new(&auth, store.clone());
+    pool.execute("create table workspaces (owner uuid not null references auth.users)")
+        .await
+        .unwrap();
+    let origin = Origin::of(Caller::parse("welcome").unwrap());
+    for commits in [false, true] {
+        let scope = PgScope::adopt(pool.begin().await.unwrap());
+        let ada = Register {
+            username: Username::parse("ada").unwrap(),
+            email: Email::parse("ada@example.org").unwrap(),
+            password: Password::parse(PASSWORD).unwrap(),
+        };
+        let within = auth.within(scope.clone());
+        let registered = within.register(ada, &Client::default()).await;
+        let Registration::Opened(tokens) = registered.unwrap() else {
+            panic!("it opens a session");
+        };
+        let ada = tokens.user.id;
+        let move_of = |amount: &str| Movement::of(ada, Amount::parse(amount).unwrap());
+        let within = billing.within(scope.clone());
+        within.add(move_of("10"), &origin).await.unwrap();
+        let refused = within.spend(move_of("10.01"), &origin).await;
+        assert!(
+            matches!(refused, Err(Error::InsufficientCredits { .. })),
+            "{refused:?}"
+        );
+        let mut tx = scope.release().await.unwrap();
+        sqlx::query("insert into workspaces values ($1)")
+            .bind(ada.as_uuid())
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        assert_eq!(store.balance(ada).await.unwrap(), None);
+        if commits {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
+        let left = store.balance(ada).await.unwrap();
+        let left = left.map(|it| it.balance.to_string());
+        assert_eq!(left.as_deref(), commits.then_some("10.00"));
+        let rows: i64 = sqlx::query_scalar("select count(*) from workspaces")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(rows, i64::from(commits));
+    }
+    let checked = check_ledger(&store, |breach| panic!("{breach}")).await;
+    assert_eq!(checked.unwrap().entries, 1);
 }
