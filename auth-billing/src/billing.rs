@@ -1,21 +1,32 @@
 use std::{fmt, sync::Arc};
 
-use auth_core::{Auth, ports::CreditStore};
+use auth_core::{Auth, ports::BillingStore};
 
-/// Credits over one store: what every host and router holds. Cheap to clone.
+use crate::Stripe;
+
+/// Credits and payments over one store: what every host and router holds. Cheap to clone.
 #[derive(Clone)]
 pub struct Billing {
     pub(crate) auth: Auth,
-    pub(crate) store: Arc<dyn CreditStore>,
+    pub(crate) store: Arc<dyn BillingStore>,
+    pub(crate) stripe: Option<Stripe>,
 }
 
 impl Billing {
     /// Over the store that `auth` has its accounts in; time and random bits are those of `auth`.
-    pub fn new(auth: &Auth, store: impl CreditStore) -> Self {
+    pub fn new(auth: &Auth, store: impl BillingStore) -> Self {
         Self {
             auth: auth.clone(),
             store: Arc::new(store),
+            stripe: None,
         }
+    }
+
+    /// Believes Stripe. Without it, its webhook answers that payments are not configured.
+    #[must_use]
+    pub fn stripe(mut self, stripe: Stripe) -> Self {
+        self.stripe = Some(stripe);
+        self
     }
 
     /// The same over another handle on the data: usually a transaction of the host, as in [`Auth::within`], so that an account, its first credits and
@@ -33,10 +44,11 @@ impl Billing {
     ///
     /// A movement locks the balance until the host commits, and a key that is new is kept from others as long.
     #[must_use]
-    pub fn within(&self, store: impl CreditStore) -> Self {
+    pub fn within(&self, store: impl BillingStore) -> Self {
         Self {
             auth: self.auth.clone(),
             store: Arc::new(store),
+            stripe: self.stripe.clone(),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Credits: balances that other services add to and use, over a ledger that takes nothing back.
+//! Credits: balances that other services add to and use, over a ledger that takes nothing back; and payments, which add to them.
 //!
 //! 1. A balance is the sum of its ledger at every commit, and never below zero.
 //! 2. A movement is one atomic step: it is booked as a whole, or it is refused and leaves no trace.
 //! 3. A movement that comes again, under its idempotency key or its reference, has one effect and the same answer.
-//! 4. Entries are never changed or deleted. They outlive the account, without what may name a person.
+//! 4. What was paid is granted once, and what was given back is taken back, in whatever order the payment provider tells it.
+//! 5. Entries are never changed or deleted. They outlive the account, without what may name a person.
 //!
 //! ```
 //! use auth_billing::{Billing, Movement, Origin};
@@ -22,9 +23,15 @@
 //! ```
 
 mod billing;
+mod catalogue;
 mod credits;
+mod stripe;
 
 pub use billing::Billing;
+pub use catalogue::{Catalogue, CatalogueError, Interval, Pack, Plan};
 pub use credits::{
     Breach, Checked, Movement, Origin, Receipt, Transactions, TransactionsPage, check_ledger,
+};
+pub use stripe::{
+    Delivered, Mode, Signature, SigningSecrets, SigningSecretsError, Stripe, WebhookError,
 };

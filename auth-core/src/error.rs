@@ -71,6 +71,9 @@ pub enum Error {
     /// Password hashing has a full queue. The same call may pass later.
     #[error("too much is asked at once")]
     Overloaded,
+    /// The host takes no payments.
+    #[error("payments are not configured")]
+    PaymentsNotConfigured,
     /// The provider vouches for no address, and without one there is no account.
     #[error("the provider vouches for no e-mail address")]
     ProviderEmailNotVerified,
@@ -161,6 +164,7 @@ impl Error {
             Self::NotLinked => "not_linked",
             Self::OAuthNotConfigured => "oauth_not_configured",
             Self::Overloaded => "overloaded",
+            Self::PaymentsNotConfigured => "payments_not_configured",
             Self::ProviderFailed(_) | Self::ProviderRefused(_) | Self::ProviderUnavailable(_) => {
                 "provider_error"
             }

@@ -9,6 +9,7 @@ mod features;
 mod jwt;
 mod mail;
 mod passwords;
+pub mod payments;
 pub mod ports;
 mod sweep;
 pub mod types;

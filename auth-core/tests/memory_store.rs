@@ -2,7 +2,7 @@
 
 use auth_core::{
     adapters::MemoryStore,
-    contract::{CreditStores, Stores},
+    contract::{BillingStores, CreditStores, Stores},
 };
 
 #[allow(clippy::unused_async)] // the suites take an async function: most stores have to connect
@@ -17,5 +17,12 @@ async fn credit_stores() -> CreditStores {
     CreditStores::of(store.clone(), store)
 }
 
+#[allow(clippy::unused_async)]
+async fn billing_stores() -> BillingStores {
+    let store = MemoryStore::default();
+    BillingStores::of(store.clone(), store)
+}
+
 auth_core::store_contract!(stores);
 auth_core::credit_contract!(credit_stores);
+auth_core::billing_contract!(billing_stores);

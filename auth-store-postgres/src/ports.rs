@@ -4,16 +4,18 @@
 
 use async_trait::async_trait;
 use auth_core::{
+    payments::apply,
     ports::{
-        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, Claims, CreditStore,
-        DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, BillingStore, Booking, Claims,
+        CreditStore, DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
         LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
         Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unique, Unlinked, UserStore,
     },
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, Entry, IdentityLink,
-        MailId, NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose,
-        Record, Session, SessionId, Throttle, User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Entry,
+        IdentityLink, KeptEvent, KeptPurchase, MailId, NewAccount, NewMailedToken, NewSession,
+        PasswordHash, PaymentEvent, PaymentRef, Processed, ProviderName, Purpose, Record, Session,
+        SessionId, Subscription, Throttle, User, UserId,
     },
 };
 use time::{Duration, OffsetDateTime};
@@ -21,7 +23,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     PgScope, PgStore,
     classify::{classify, is_held},
-    sql::{self, audit, credits, identities, outbox, sessions, tokens, users},
+    sql::{self, audit, credits, identities, outbox, payments, sessions, tokens, users},
     unit::{self, Bond, Unit},
 };
 
@@ -514,6 +516,103 @@ macro_rules! ports {
                 self.run(Bond::Reads, (after, limit), |c, (after, limit)| {
                     Box::pin(credits::lines(c, *after, *limit))
                 })
+                .await
+            }
+        }
+
+        #[async_trait]
+        impl BillingStore for $store {
+            async fn apply_payment_event(
+                &self,
+                event: PaymentEvent,
+            ) -> Result<Processed, StoreError> {
+                self.run(Bond::Transaction, event, |c, event| {
+                    Box::pin(async move { apply(&mut payments::Rows(c), event).await })
+                })
+                .await
+            }
+
+            async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError> {
+                self.run(Bond::Reads, user, |c, user| {
+                    Box::pin(payments::customer(c, *user))
+                })
+                .await
+            }
+
+            async fn keep_customer(
+                &self,
+                user: UserId,
+                customer: PaymentRef,
+            ) -> Result<Option<PaymentRef>, StoreError> {
+                self.run(Bond::Writes, (user, customer), |c, (user, customer)| {
+                    Box::pin(payments::keep_customer(c, *user, customer))
+                })
+                .await
+            }
+
+            async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
+                self.run(Bond::Reads, user, |c, user| {
+                    Box::pin(payments::debt(c, *user))
+                })
+                .await
+            }
+
+            async fn subscriptions(&self, user: UserId) -> Result<Vec<Subscription>, StoreError> {
+                self.run(Bond::Reads, user, |c, user| {
+                    Box::pin(payments::subscriptions(c, *user))
+                })
+                .await
+            }
+
+            async fn keep_subscription(
+                &self,
+                user: UserId,
+                subscription: Subscription,
+            ) -> Result<(), StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (user, subscription),
+                    |c, (user, subscription)| {
+                        Box::pin(payments::keep_subscription(c, *user, subscription))
+                    },
+                )
+                .await
+            }
+
+            async fn abandoned_subscriptions(
+                &self,
+                limit: u32,
+            ) -> Result<Vec<PaymentRef>, StoreError> {
+                self.run(Bond::Reads, limit, |c, limit| {
+                    Box::pin(payments::abandoned_subscriptions(c, *limit))
+                })
+                .await
+            }
+
+            async fn alarming_events(
+                &self,
+                since: OffsetDateTime,
+                limit: u32,
+            ) -> Result<Vec<KeptEvent>, StoreError> {
+                self.run(Bond::Reads, (since, limit), |c, (since, limit)| {
+                    Box::pin(payments::alarming_events(c, *since, *limit))
+                })
+                .await
+            }
+
+            async fn purchases(
+                &self,
+                since: OffsetDateTime,
+                after: Option<(OffsetDateTime, PaymentRef)>,
+                limit: u32,
+            ) -> Result<Vec<KeptPurchase>, StoreError> {
+                self.run(
+                    Bond::Reads,
+                    (since, after, limit),
+                    |c, (since, after, limit)| {
+                        Box::pin(payments::purchases(c, *since, after.as_ref(), *limit))
+                    },
+                )
                 .await
             }
         }

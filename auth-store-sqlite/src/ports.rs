@@ -2,16 +2,18 @@
 
 use async_trait::async_trait;
 use auth_core::{
+    payments::apply,
     ports::{
-        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, Claims, CreditStore,
-        DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, BillingStore, Booking, Claims,
+        CreditStore, DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
         LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
         Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unique, Unlinked, UserStore,
     },
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, Entry, IdentityLink,
-        MailId, NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose,
-        Record, Session, SessionId, Throttle, User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Entry,
+        IdentityLink, KeptEvent, KeptPurchase, MailId, NewAccount, NewMailedToken, NewSession,
+        PasswordHash, PaymentEvent, PaymentRef, Processed, ProviderName, Purpose, Record, Session,
+        SessionId, Subscription, Throttle, User, UserId,
     },
 };
 use sqlx::{Sqlite, SqliteConnection, pool::PoolConnection};
@@ -20,7 +22,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     SqliteStore,
     classify::{classify, is_held},
-    sql::{self, audit, credits, identities, outbox, sessions, tokens, users},
+    sql::{self, audit, credits, identities, outbox, payments, sessions, tokens, users},
     write::{self, Work},
 };
 
@@ -467,6 +469,87 @@ impl CreditStore for SqliteStore {
     ) -> Result<Vec<LedgerLine>, StoreError> {
         let mut reader = self.reader().await?;
         credits::lines(&mut reader, after, limit)
+            .await
+            .map_err(classify)
+    }
+}
+
+#[async_trait]
+impl BillingStore for SqliteStore {
+    async fn apply_payment_event(&self, event: PaymentEvent) -> Result<Processed, StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { apply(&mut payments::Rows(c), &event).await })
+        })
+        .await
+    }
+
+    async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::customer(&mut reader, user)
+            .await
+            .map_err(classify)
+    }
+
+    async fn keep_customer(
+        &self,
+        user: UserId,
+        customer: PaymentRef,
+    ) -> Result<Option<PaymentRef>, StoreError> {
+        self.statement(move |c| {
+            Box::pin(async move { payments::keep_customer(c, user, &customer).await })
+        })
+        .await
+    }
+
+    async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::debt(&mut reader, user).await.map_err(classify)
+    }
+
+    async fn subscriptions(&self, user: UserId) -> Result<Vec<Subscription>, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::subscriptions(&mut reader, user)
+            .await
+            .map_err(classify)
+    }
+
+    async fn keep_subscription(
+        &self,
+        user: UserId,
+        subscription: Subscription,
+    ) -> Result<(), StoreError> {
+        self.statement(move |c| {
+            Box::pin(async move { payments::keep_subscription(c, user, &subscription).await })
+        })
+        .await
+    }
+
+    async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::abandoned_subscriptions(&mut reader, limit)
+            .await
+            .map_err(classify)
+    }
+
+    async fn alarming_events(
+        &self,
+        since: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<KeptEvent>, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::alarming_events(&mut reader, since, limit)
+            .await
+            .map_err(classify)
+    }
+
+    async fn purchases(
+        &self,
+        since: OffsetDateTime,
+        after: Option<(OffsetDateTime, PaymentRef)>,
+        limit: u32,
+    ) -> Result<Vec<KeptPurchase>, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::purchases(&mut reader, since, after.as_ref(), limit)
             .await
             .map_err(classify)
     }

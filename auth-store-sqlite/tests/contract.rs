@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 
-use auth_core::contract::{CreditStores, Stores};
+use auth_core::contract::{BillingStores, CreditStores, Stores};
 use auth_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
 /// Two processes' worth of connections on one file.
 mod one_file {
-    use super::{CreditStores, RefCell, SqliteStore, Stores, TempDir};
+    use super::{BillingStores, CreditStores, RefCell, SqliteStore, Stores, TempDir};
 
     thread_local! {
         /// Deleted with the thread of the test: the suites have no hand that could hold it.
@@ -36,12 +36,18 @@ mod one_file {
         CreditStores::of(first, second)
     }
 
+    async fn billing_stores() -> BillingStores {
+        let (first, second) = handles().await;
+        BillingStores::of(first, second)
+    }
+
     auth_core::store_contract!(stores);
     auth_core::credit_contract!(credit_stores);
+    auth_core::billing_contract!(billing_stores);
 }
 
 mod memory {
-    use super::{CreditStores, SqliteStore, Stores};
+    use super::{BillingStores, CreditStores, SqliteStore, Stores};
 
     async fn store() -> SqliteStore {
         let store = SqliteStore::in_memory().await.unwrap();
@@ -59,6 +65,12 @@ mod memory {
         CreditStores::of(store.clone(), store)
     }
 
+    async fn billing_stores() -> BillingStores {
+        let store = store().await;
+        BillingStores::of(store.clone(), store)
+    }
+
     auth_core::store_contract!(stores);
     auth_core::credit_contract!(credit_stores);
+    auth_core::billing_contract!(billing_stores);
 }

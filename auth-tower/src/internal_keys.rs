@@ -4,7 +4,7 @@ use auth_core::types::{Digest, Secret};
 use http::{HeaderMap, HeaderName};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The API keys of other services; several may be active at once, so that one can be replaced without a gap.
 ///

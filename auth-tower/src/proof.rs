@@ -1,13 +1,19 @@
 use std::sync::Arc;
 
+use auth_billing::Signature;
 use auth_core::{
     Auth, Error,
     ports::Authenticated,
     types::{Session, User},
 };
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
-use crate::{internal_keys::InternalKeys, respond::Problem};
+use crate::{
+    internal_keys::{InternalKeys, X_API_KEY},
+    respond::Problem,
+};
+
+const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 
 /// Proof that a request carried a valid access token of a live session.
 ///
@@ -124,6 +130,25 @@ pub(crate) fn operator(
         internal(keys, headers)?;
     }
     Ok(Operator(()))
+}
+
+/// The one signature that a request claims to have: whether it is good shows with the body. A key that a relay shows must be right.
+pub(crate) fn claimed_signature(
+    keys: &InternalKeys,
+    headers: &HeaderMap,
+) -> Result<Signature, Problem> {
+    if headers.contains_key(&X_API_KEY) {
+        internal(keys, headers)?;
+    }
+    let mut sent = headers.get_all(STRIPE_SIGNATURE).iter();
+    let (Some(header), None) = (sent.next(), sent.next()) else {
+        return Err(Problem::InvalidSignature);
+    };
+    header
+        .to_str()
+        .ok()
+        .and_then(Signature::parse)
+        .ok_or(Problem::InvalidSignature)
 }
 
 const MAX_AUTHORIZATION_BYTES: usize = 8 * 1024;

@@ -130,10 +130,14 @@ pub(crate) enum Problem {
     Host(Refusal),
     /// No `X-API-Key`, or none of ours; which of the two is not said.
     InvalidApiKey,
+    /// Not signed by whom the host trusts, or not within five minutes.
+    InvalidSignature,
     /// A token out of a mail proves no session: what is wrong with it is wrong with the request.
     MailedToken(Error),
     /// A body that is no JSON, or that ended early.
     MalformedBody,
+    /// It is signed, and no event.
+    MalformedEvent,
     /// The path is known; the methods that it has.
     MethodNotAllowed(String),
     /// No bearer token.
@@ -174,10 +178,18 @@ impl Problem {
                 StatusCode::UNAUTHORIZED,
                 "A valid API key is required in the X-API-Key header.",
             ),
+            Self::InvalidSignature => (
+                StatusCode::UNAUTHORIZED,
+                "A valid signature, made within five minutes, is required in the Stripe-Signature header.",
+            ),
             Self::MailedToken(error) => (StatusCode::BAD_REQUEST, core_sheet(error).1),
             Self::MalformedBody => (
                 StatusCode::BAD_REQUEST,
                 "The body is not well-formed JSON with unique member names.",
+            ),
+            Self::MalformedEvent => (
+                StatusCode::BAD_REQUEST,
+                "The body is not an event of the payment provider.",
             ),
             Self::MethodNotAllowed(_) => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -209,7 +221,9 @@ impl Problem {
             Self::Host(Refusal::Overloaded) => "overloaded",
             Self::Host(Refusal::TimedOut) => "unavailable",
             Self::InvalidApiKey => "invalid_api_key",
+            Self::InvalidSignature => "invalid_signature",
             Self::MalformedBody => "malformed_json",
+            Self::MalformedEvent => "malformed_event",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::MissingToken => "missing_token",
             Self::NotFound => "not_found",
@@ -229,6 +243,7 @@ impl Problem {
             Self::Core(Error::EmailNotVerified) => r#"Bearer error="insufficient_scope""#,
             Self::Core(Error::InvalidCredentials) | Self::MissingToken => "Bearer",
             Self::InvalidApiKey => "ApiKey",
+            Self::InvalidSignature => "Signature",
             _ => return None,
         };
         Some(HeaderValue::from_static(challenge))
@@ -266,7 +281,7 @@ impl Problem {
     fn log(&self, status: StatusCode, request_id: &RequestId) {
         match self {
             // How the host configured it is no failure.
-            Self::Core(Error::OAuthNotConfigured) => {}
+            Self::Core(Error::OAuthNotConfigured | Error::PaymentsNotConfigured) => {}
             Self::Core(error) | Self::MailedToken(error) if status.is_server_error() => {
                 log_failure(error, Some(request_id.as_str()));
             }
@@ -279,6 +294,10 @@ impl Problem {
             Self::InvalidApiKey => tracing::info!(
                 request_id = request_id.as_str(),
                 "a request without a valid API key is refused"
+            ),
+            Self::InvalidSignature => tracing::info!(
+                request_id = request_id.as_str(),
+                "an event without a valid signature is refused"
             ),
             _ => {}
         }
@@ -365,6 +384,9 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
             "There is no such provider here.",
         ),
         Error::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, OVERLOADED),
+        Error::PaymentsNotConfigured => {
+            (StatusCode::NOT_IMPLEMENTED, "No payments are taken here.")
+        }
         Error::ProviderEmailNotVerified => (
             StatusCode::BAD_REQUEST,
             "The provider has not verified an e-mail address of yours.",
@@ -750,6 +772,19 @@ mod tests {
                 401,
                 "invalid_api_key",
                 Some("ApiKey"),
+            ),
+            (
+                Problem::InvalidSignature,
+                401,
+                "invalid_signature",
+                Some("Signature"),
+            ),
+            (Problem::MalformedEvent, 400, "malformed_event", None),
+            (
+                Error::PaymentsNotConfigured.into(),
+                501,
+                "payments_not_configured",
+                None,
             ),
             (Problem::MissingToken, 401, "missing_token", Some("Bearer")),
             (Problem::MalformedBody, 400, "malformed_json", None),

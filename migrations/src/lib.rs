@@ -43,6 +43,12 @@ pub const POSTGRES: &[Migration] = &[
         up: include_str!("../postgres/0004_credits.up.sql"),
         down: include_str!("../postgres/0004_credits.down.sql"),
     },
+    Migration {
+        version: 5,
+        name: "payments",
+        up: include_str!("../postgres/0005_payments.up.sql"),
+        down: include_str!("../postgres/0005_payments.down.sql"),
+    },
 ];
 
 /// The schema of `SQLite` 3.37 or newer, the oldest step first.
@@ -70,6 +76,12 @@ pub const SQLITE: &[Migration] = &[
         name: "credits",
         up: include_str!("../sqlite/0004_credits.up.sql"),
         down: include_str!("../sqlite/0004_credits.down.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "payments",
+        up: include_str!("../sqlite/0005_payments.up.sql"),
+        down: include_str!("../sqlite/0005_payments.down.sql"),
     },
 ];
 

@@ -14,6 +14,7 @@ use crate::{
     postgres::Proxy,
     provider::{PATIENCE, Provider},
     store::Data,
+    stripe,
 };
 
 /// `SECRET_KEY` of an app.
@@ -133,7 +134,7 @@ impl App {
             );
         let auth = auth.test_mail_to(Email::parse(OPERATOR).unwrap());
         let auth = settings(auth).build().unwrap();
-        let billing = Billing::new(&auth, store.clone());
+        let billing = Billing::new(&auth, store.clone()).stripe(stripe::settings());
         Self {
             client: Client::of(router(&auth, &billing).into_service()),
             auth,

@@ -36,6 +36,7 @@ pub mod provider;
 mod routes;
 pub mod smtp;
 mod store;
+pub mod stripe;
 
 pub use app::{API_KEY, App, OPERATOR, OTHER_API_KEY, SECRET, signing_keys};
 pub use browser::Browser;

@@ -21,7 +21,7 @@ pub fn path_of(route: &RouteInfo) -> String {
 pub fn takes_json(route: &RouteInfo) -> bool {
     match route.input {
         Input::Json | Input::JsonOrForm => true,
-        Input::None | Input::Query => false,
+        Input::None | Input::Query | Input::Raw => false,
         unknown => panic!("these tests do not know what {unknown:?} is"),
     }
 }

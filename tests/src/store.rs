@@ -8,16 +8,17 @@ use async_trait::async_trait;
 use auth_core::{
     adapters::MemoryStore,
     ports::{
-        AccountPlace, AuditLog, Authenticated, Balance, Begun, Booking, Claims, CreditStore,
-        DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
+        AccountPlace, AuditLog, Authenticated, Balance, Begun, BillingStore, Booking, Claims,
+        CreditStore, DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
         LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
         Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unlinked, UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Digest, Entry, IdentityLink,
-        MailId, NewAccount, NewMailedToken, NewSession, PasswordHash, ProviderName, Purpose,
-        Record, Session, SessionId, Throttle, User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Entry,
+        IdentityLink, KeptEvent, KeptPurchase, MailId, NewAccount, NewMailedToken, NewSession,
+        PasswordHash, PaymentEvent, PaymentRef, Processed, ProviderName, Purpose, Record, Session,
+        SessionId, Subscription, Throttle, User, UserId,
     },
 };
 use auth_store_postgres::{PgStore, sqlx};
@@ -44,10 +45,10 @@ pub enum StoreKind {
     Sqlite,
 }
 
-/// Accounts and credits in one place.
-pub(crate) trait Whole: Store + CreditStore {}
+/// Accounts, credits and payments in one place.
+pub(crate) trait Whole: Store + BillingStore {}
 
-impl<S: Store + CreditStore> Whole for S {}
+impl<S: Store + BillingStore> Whole for S {}
 
 /// Where the data of an app is, for as long as the app is.
 #[derive(Debug)]
@@ -547,5 +548,61 @@ impl CreditStore for TestStore {
         limit: u32,
     ) -> Result<Vec<LedgerLine>, StoreError> {
         pass_on!(self.ledger_lines(after, limit))
+    }
+}
+
+#[async_trait]
+impl BillingStore for TestStore {
+    async fn apply_payment_event(&self, event: PaymentEvent) -> Result<Processed, StoreError> {
+        pass_on!(self.apply_payment_event(event))
+    }
+
+    async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError> {
+        pass_on!(self.customer(user))
+    }
+
+    async fn keep_customer(
+        &self,
+        user: UserId,
+        customer: PaymentRef,
+    ) -> Result<Option<PaymentRef>, StoreError> {
+        pass_on!(self.keep_customer(user, customer))
+    }
+
+    async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
+        pass_on!(self.debt(user))
+    }
+
+    async fn subscriptions(&self, user: UserId) -> Result<Vec<Subscription>, StoreError> {
+        pass_on!(self.subscriptions(user))
+    }
+
+    async fn keep_subscription(
+        &self,
+        user: UserId,
+        subscription: Subscription,
+    ) -> Result<(), StoreError> {
+        pass_on!(self.keep_subscription(user, subscription))
+    }
+
+    async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError> {
+        pass_on!(self.abandoned_subscriptions(limit))
+    }
+
+    async fn alarming_events(
+        &self,
+        since: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<KeptEvent>, StoreError> {
+        pass_on!(self.alarming_events(since, limit))
+    }
+
+    async fn purchases(
+        &self,
+        since: OffsetDateTime,
+        after: Option<(OffsetDateTime, PaymentRef)>,
+        limit: u32,
+    ) -> Result<Vec<KeptPurchase>, StoreError> {
+        pass_on!(self.purchases(since, after, limit))
     }
 }

@@ -45,7 +45,7 @@ impl CreditStores {
         registered(&*self.accounts.first, name).await
     }
 
-    async fn delete(&self, user: &User) {
+    pub(super) async fn delete(&self, user: &User) {
         let store = &*self.accounts.first;
         let seen = version(store, user).await;
         let session = logged_in(store, user, user.username.as_str(), at(0)).await;

@@ -27,6 +27,7 @@
 )] // test code: an assertion is what it is for
 
 pub mod audit;
+pub mod billing;
 pub mod credits;
 pub mod fixtures;
 pub mod identities;
@@ -38,7 +39,7 @@ pub mod users;
 
 use std::{fmt, sync::Arc};
 
-pub use self::credits::CreditStores;
+pub use self::{billing::BillingStores, credits::CreditStores};
 use crate::ports::Store;
 
 /// Two handles on one fresh, empty set of data: two pools on one database, or clones of a store in memory.
@@ -64,6 +65,35 @@ impl fmt::Debug for Stores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stores").finish_non_exhaustive()
     }
+}
+
+/// As [`store_contract!`](crate::store_contract), for a [`BillingStore`](crate::ports::BillingStore); the argument returns
+/// [`BillingStores`](crate::contract::BillingStores).
+#[macro_export]
+macro_rules! billing_contract {
+    ($make:expr) => {
+        $crate::store_contract!(@suite $make, billing:
+            a_purchase_is_granted_once_whatever_tells_of_it
+            an_event_is_kept_with_what_became_of_it
+            a_purchase_of_nobody_grants_nothing
+            a_customer_of_another_user_pays_for_nobody
+            a_refund_takes_back_its_share_in_any_order
+            refunds_never_take_more_than_was_granted
+            a_dispute_takes_the_rest_and_a_won_one_gives_it_again
+            what_the_balance_cannot_give_is_debt_that_the_next_purchase_settles
+            a_won_dispute_settles_debt_before_it_gives
+            a_late_link_finds_its_refund
+            every_order_of_events_leads_to_one_state
+            of_deliveries_at_once_one_has_its_effect
+            of_a_purchase_and_its_refund_at_once_both_count
+            uses_at_once_with_a_refund_never_overdraw
+            a_subscription_is_as_its_newest_event_says
+            an_end_of_a_subscription_is_told_once
+            a_subscription_of_a_deleted_user_is_abandoned
+            a_failed_payment_is_told
+            a_customer_is_kept_once
+            purchases_are_read_in_order);
+    };
 }
 
 /// As [`store_contract!`](crate::store_contract), for a [`CreditStore`](crate::ports::CreditStore); the argument returns
@@ -255,6 +285,7 @@ mod tests {
             .unwrap();
         for suite in [
             include_str!("audit.rs"),
+            include_str!("billing.rs"),
             include_str!("credits.rs"),
             include_str!("identities.rs"),
             include_str!("outbox.rs"),

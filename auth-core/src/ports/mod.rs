@@ -2,6 +2,7 @@
 
 mod attempt_limiter;
 mod audit;
+mod billing_store;
 mod clock;
 mod credit_store;
 mod delegate;
@@ -21,6 +22,7 @@ pub use attempt_limiter::{
     Attempt, AttemptLimiter, SLOW, WINDOW, WRONG_FROM_A_NETWORK, WRONG_IN_A_ROW,
 };
 pub use audit::AuditLog;
+pub use billing_store::BillingStore;
 pub use clock::{Clock, SystemClock};
 pub use credit_store::{
     Balance, Booking, CreditStore, History, HistoryPage, LedgerAccount, LedgerLine,

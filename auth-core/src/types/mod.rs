@@ -12,6 +12,7 @@ mod ledger;
 mod mailed_token;
 mod network;
 mod password;
+mod payment;
 mod record;
 mod redirect_uri;
 mod secret;
@@ -32,6 +33,11 @@ pub use ledger::{
 pub use mailed_token::{Change, NewMailedToken, Purpose, Throttle};
 pub use network::Network;
 pub use password::{Password, PasswordAttempt, PasswordHash};
+pub use payment::{
+    Dispute, EventOutcome, FailedPayment, KeptEvent, KeptPayment, KeptPurchase, Payer,
+    PaymentEvent, PaymentFact, PaymentRef, Price, Processed, Purchase, Subscription,
+    SubscriptionChange,
+};
 pub use record::{AuditEntry, AuditEvent, Letter, PaidPeriod, PendingToken, QueuedMail, Record};
 pub use redirect_uri::RedirectUri;
 pub use secret::Secret;

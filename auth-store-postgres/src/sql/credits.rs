@@ -327,7 +327,7 @@ fn booked(row: &PgRow) -> sqlx::Result<BookedEntry> {
     })
 }
 
-fn credits(row: &PgRow, column: &'static str) -> sqlx::Result<Credits> {
+pub(super) fn credits(row: &PgRow, column: &'static str) -> sqlx::Result<Credits> {
     of_hundredths(column, row.try_get(column)?)
 }
 

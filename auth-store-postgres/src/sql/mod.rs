@@ -11,6 +11,7 @@ pub(crate) mod audit;
 pub(crate) mod credits;
 pub(crate) mod identities;
 pub(crate) mod outbox;
+pub(crate) mod payments;
 pub(crate) mod record;
 pub(crate) mod sessions;
 pub(crate) mod tokens;

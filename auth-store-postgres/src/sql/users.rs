@@ -235,6 +235,19 @@ pub(super) async fn by_id(connection: &mut PgConnection, id: UserId) -> sqlx::Re
     user(&row)
 }
 
+/// As [`by_id`], of an account that nobody deletes until the end of the transaction.
+pub(super) async fn hold(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Option<User>> {
+    let row = sqlx::query(concat!(
+        "select ",
+        user_columns!(),
+        " from auth.users u where u.id = $1 for key share of u"
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(user).transpose()
+}
+
 /// Lets nobody else change the account, open a session or issue a token for it until the end of the transaction.
 pub(super) async fn lock(connection: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
     sqlx::query("select from auth.users where id = $1 for no key update")

@@ -1,12 +1,12 @@
 //! The suites that any store must pass.
 
-use auth_core::contract::{CreditStores, Stores};
+use auth_core::contract::{BillingStores, CreditStores, Stores};
 use auth_store_postgres::{PgScope, PgStore, sqlx::postgres::PgPoolOptions};
 use auth_tests::postgres;
 
 /// Two replicas on one database.
 mod store {
-    use super::{CreditStores, PgStore, Stores, postgres};
+    use super::{BillingStores, CreditStores, PgStore, Stores, postgres};
 
     async fn handles() -> (PgStore, PgStore) {
         let database = postgres::database().await;
@@ -23,13 +23,19 @@ mod store {
         CreditStores::of(first, second)
     }
 
+    async fn billing_stores() -> BillingStores {
+        let (first, second) = handles().await;
+        BillingStores::of(first, second)
+    }
+
     auth_core::store_contract!(stores);
     auth_core::credit_contract!(credit_stores);
+    auth_core::billing_contract!(billing_stores);
 }
 
 /// A store on the host's pool beside one on its own, with the strictest default that a database can have.
 mod shared_pool {
-    use super::{CreditStores, PgPoolOptions, PgStore, Stores, postgres};
+    use super::{BillingStores, CreditStores, PgPoolOptions, PgStore, Stores, postgres};
 
     async fn handles() -> (PgStore, PgStore) {
         let database = postgres::database().await;
@@ -54,13 +60,19 @@ mod shared_pool {
         CreditStores::of(first, second)
     }
 
+    async fn billing_stores() -> BillingStores {
+        let (first, second) = handles().await;
+        BillingStores::of(first, second)
+    }
+
     auth_core::store_contract!(stores);
     auth_core::credit_contract!(credit_stores);
+    auth_core::billing_contract!(billing_stores);
 }
 
 /// All of it in one transaction of a host.
 mod scope {
-    use super::{CreditStores, PgPoolOptions, PgScope, Stores, postgres};
+    use super::{BillingStores, CreditStores, PgPoolOptions, PgScope, Stores, postgres};
 
     async fn scope() -> PgScope {
         let database = postgres::database().await;
@@ -78,6 +90,12 @@ mod scope {
         CreditStores::of(scope.clone(), scope)
     }
 
+    async fn billing_stores() -> BillingStores {
+        let scope = scope().await;
+        BillingStores::of(scope.clone(), scope)
+    }
+
     auth_core::store_contract!(stores);
     auth_core::credit_contract!(credit_stores);
+    auth_core::billing_contract!(billing_stores);
 }

@@ -315,7 +315,7 @@ fn optional_text<T>(
         .transpose()
 }
 
-fn credits(row: &SqliteRow, column: &'static str) -> sqlx::Result<Credits> {
+pub(super) fn credits(row: &SqliteRow, column: &'static str) -> sqlx::Result<Credits> {
     of_hundredths(column, row.try_get(column)?)
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod resend_verification;
 pub(crate) mod reset_password;
 pub(crate) mod revoke;
 pub(crate) mod sessions;
+pub(crate) mod stripe;
 pub(crate) mod verify_email;
 
 mod answers;

@@ -23,6 +23,8 @@ pub enum Input {
     None,
     /// The query string; the body is not looked at.
     Query,
+    /// The body as it is, whatever its type: a signature is over its bytes.
+    Raw,
 }
 
 #[derive(Clone, Copy)]
@@ -47,6 +49,10 @@ where
         Input::Query => Ok(Fields::from_query(
             parts.uri.query().unwrap_or_default().as_bytes(),
         )),
+        Input::Raw => {
+            let bytes = collect(limit, &parts.headers, body).await?;
+            Ok(Fields::of_raw(bytes))
+        }
         Input::Json | Input::JsonOrForm => {
             let media = media(input, &parts.headers, body.is_end_stream())?;
             let bytes = collect(limit, &parts.headers, body).await?;

@@ -4,6 +4,7 @@ use auth_core::{
     Error, InvalidField,
     types::{IdempotencyKey, Invalid, PasswordAttempt, Secret},
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 
@@ -33,6 +34,7 @@ pub(crate) struct Fields {
     idempotency_key: Option<Result<IdempotencyKey, Invalid>>,
     invalid: Vec<InvalidField>,
     is_form: bool,
+    raw: Bytes,
 }
 
 enum Member {
@@ -72,6 +74,19 @@ impl Fields {
             members,
             ..Self::default()
         })
+    }
+
+    /// No fields, but a whole body.
+    pub(crate) fn of_raw(raw: Bytes) -> Self {
+        Self {
+            raw,
+            ..Self::default()
+        }
+    }
+
+    /// The body as it was sent, where nothing else was read of it.
+    pub(crate) fn into_raw(self) -> Bytes {
+        self.raw
     }
 
     /// The pairs of a urlencoded form.

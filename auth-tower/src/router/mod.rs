@@ -29,7 +29,7 @@ use crate::{
     client_ip::ClientIp, internal_keys::InternalKeys, mount::AuthLayer, rate_limit::RateLimits,
 };
 
-/// Puts the endpoints together: all that [`routes`] names, but those that need mail when [`Auth`] has no mailer, and those of credits without
+/// Puts the endpoints together: all that [`routes`] names, but those that need mail when [`Auth`] has no mailer, and those of credits and payments without
 /// [`billing`](Self::billing).
 ///
 /// ```
@@ -78,7 +78,7 @@ impl AuthRouter {
         }
     }
 
-    /// Mounts the endpoints of credits.
+    /// Mounts the endpoints of credits and payments.
     pub fn billing(mut self, billing: Billing) -> Self {
         self.billing = Some(billing);
         self

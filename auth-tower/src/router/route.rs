@@ -2,7 +2,7 @@
 
 use std::{fmt, pin::Pin};
 
-use auth_billing::Billing;
+use auth_billing::{Billing, Signature};
 use auth_core::{Auth, types::Client};
 use http::{HeaderMap, Method};
 
@@ -36,6 +36,8 @@ pub enum Class {
     Internal,
     /// Anybody.
     Public,
+    /// The payment provider, by a signature over the body. Whoever passes it on may show an `X-API-Key`, which must be right then.
+    Signed,
     /// A user with a live session and a verified e-mail address, by bearer token.
     Verified,
 }
@@ -48,6 +50,7 @@ impl Class {
             Self::Diagnostic => "Internal; Public in development",
             Self::Internal => "Internal",
             Self::Public => "Public",
+            Self::Signed => "Internal, by its signature",
             Self::Verified => "Verified",
         }
     }
@@ -94,12 +97,14 @@ pub(crate) type Admitted<'a> = Box<dyn FnOnce(Ctx) -> Work + Send + 'a>;
 type Plain = Box<dyn Fn(Ctx) -> Work + Send + Sync>;
 type With<Proof> = Box<dyn Fn(Ctx, Proof) -> Work + Send + Sync>;
 type Paid = Box<dyn Fn(Ctx, InternalCaller, Billing) -> Work + Send + Sync>;
+type Signed = Box<dyn Fn(Ctx, Signature, Billing) -> Work + Send + Sync>;
 
 enum Handler {
     Billing(Paid),
     Diagnostic(With<Operator>),
     Internal(With<InternalCaller>),
     Open(Plain),
+    Signed(Signed),
     Verified(With<VerifiedUser>),
 }
 
@@ -199,6 +204,25 @@ where
     route
 }
 
+/// For the payment provider. The handler gets the signature as it was sent, and the body is what it has to be checked against.
+pub(crate) fn signed<F, W>(
+    endpoint: Endpoint,
+    method: Method,
+    path: &'static str,
+    handler: F,
+) -> Route
+where
+    F: Fn(Ctx, Signature, Billing) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Reply, Problem>> + Send + 'static,
+{
+    let handler = Handler::Signed(Box::new(move |ctx, signature, billing| {
+        Box::pin(handler(ctx, signature, billing))
+    }));
+    let mut route = Route::new(endpoint, method, path, Class::Signed, handler);
+    route.info.needs_billing = true;
+    route
+}
+
 impl Route {
     /// Of a body, unless a route says otherwise.
     const BODY_LIMIT: usize = 64 * 1024;
@@ -233,6 +257,12 @@ impl Route {
 
     pub(crate) const fn json_or_form(mut self) -> Self {
         self.info.input = Input::JsonOrForm;
+        self
+    }
+
+    pub(crate) const fn raw(mut self, limit: usize) -> Self {
+        self.info.input = Input::Raw;
+        self.info.body_limit = limit;
         self
     }
 
@@ -288,6 +318,11 @@ impl Route {
                 Box::new(move |ctx| run(ctx, who))
             }
             Handler::Open(run) => Box::new(run),
+            Handler::Signed(run) => {
+                let signature = proof::claimed_signature(keys, headers)?;
+                let billing = billing.cloned().ok_or(Problem::NotFound)?;
+                Box::new(move |ctx| run(ctx, signature, billing))
+            }
             Handler::Verified(run) => {
                 let who = proof::verified(auth, headers).await?;
                 Box::new(move |ctx| run(ctx, who))

@@ -5,12 +5,13 @@ use std::fmt;
 use http::Method;
 
 use super::route::{
-    Route, RouteInfo, authenticated_by_body, billing, diagnostic, internal, public, verified,
+    Route, RouteInfo, authenticated_by_body, billing, diagnostic, internal, public, signed,
+    verified,
 };
 use crate::endpoints::{
     change_email, change_password, credits, delete_account, diagnostics, login, logout,
     lookup_user, me, oauth, refresh, register, resend_verification, reset_password, revoke,
-    sessions, verify_email,
+    sessions, stripe, verify_email,
 };
 
 macro_rules! endpoints {
@@ -78,6 +79,8 @@ endpoints! {
     Revoke => "revoke",
     /// `GET /auth/sessions`
     Sessions => "sessions",
+    /// `POST /stripe/webhook`
+    StripeWebhook => "stripe_webhook",
     /// `GET /auth/test-email`
     TestEmail => "test_email",
     /// `GET /credits/transactions`
@@ -151,6 +154,7 @@ pub(crate) fn declared() -> Vec<Route> {
         billing(E::AddCredits, POST, "/credits/add", credits::add).json().says("Adds credits to a balance"),
         billing(E::UseCredits, POST, "/credits/use", credits::spend).json().says("Uses credits of a balance"),
         billing(E::Transactions, GET, "/credits/transactions", credits::transactions).query().says("Lists the movements of a balance, the newest first"),
+        signed(E::StripeWebhook, POST, "/stripe/webhook", stripe::webhook).raw(512 * 1024).says("Takes an event of Stripe: grants what was paid, takes back what was given back"),
         public(E::Health, GET, "/health", diagnostics::health).says("Answers as long as the process serves"),
         public(E::Ready, GET, "/health/ready", diagnostics::ready).says("Tells whether everything that is needed serves"),
     ]

@@ -32,6 +32,7 @@ const UNVERIFIED: Verdict = Refused(
     "email_not_verified",
     r#"Bearer error="insufficient_scope""#,
 );
+const UNSIGNED: Verdict = Refused(401, "invalid_signature", "Signature");
 const NO_KEY: Verdict = Refused(401, "invalid_api_key", "ApiKey");
 
 /// What a request shows, and what it gets where users and where services are asked for.
@@ -71,9 +72,16 @@ impl Shown {
             // Neither looks at headers.
             Class::AuthenticatedByBody | Class::Public => Admitted,
             Class::Diagnostic | Class::Internal => self.as_service,
+            // A key is not asked for; one that is shown must be right.
+            Class::Signed if self.shows_key() && self.as_service == NO_KEY => NO_KEY,
+            Class::Signed => UNSIGNED,
             Class::Verified => self.as_user,
             unknown => panic!("the matrix does not know the class {unknown}: teach it"),
         }
+    }
+
+    fn shows_key(&self) -> bool {
+        self.headers.iter().any(|(name, _)| *name == "x-api-key")
     }
 
     fn on(&self, mut call: Call) -> Call {

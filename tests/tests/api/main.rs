@@ -30,4 +30,5 @@ mod revoke;
 mod same_answers;
 mod secrets;
 mod sessions;
+mod stripe_webhook;
 mod verify_email;

@@ -78,7 +78,7 @@ fn balance(entries: &[BookedEntry]) -> Credits {
 }
 
 impl Data {
-    fn book(&mut self, entry: Entry) -> Booking {
+    pub(super) fn book(&mut self, entry: Entry) -> Booking {
         if !self.accounts.contains_key(&entry.user_id) {
             return Booking::UnknownUser;
         }

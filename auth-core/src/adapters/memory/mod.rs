@@ -1,5 +1,6 @@
 //! The whole store in memory: for tests, demonstrations and first steps.
 
+mod billing;
 mod credits;
 mod identities;
 mod outbox;
@@ -65,6 +66,7 @@ struct Data {
     mails: BTreeMap<MailId, MailRow>,
     audit: Vec<AuditEntry>,
     ledger: credits::Ledger,
+    billing: billing::Books,
 }
 
 struct IdentityRow {

@@ -1,0 +1,48 @@
+//! What is read of an object of Stripe's: a few fields, wherever the API version of the endpoint puts them. What else there is, and what it is called in
+//! other versions, is not looked at.
+
+use auth_core::{
+    time::OffsetDateTime,
+    types::{Payer, PaymentRef, UserId},
+};
+use serde_json::Value;
+
+/// A value at one of several places, the first that has one.
+pub(super) fn text<'a>(object: &'a Value, places: &[&str]) -> Option<&'a str> {
+    places
+        .iter()
+        .find_map(|place| object.pointer(place)?.as_str())
+}
+
+pub(super) fn number(object: &Value, place: &str) -> Option<i64> {
+    object.pointer(place)?.as_i64()
+}
+
+/// Unix seconds.
+pub(super) fn moment(object: &Value, place: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(number(object, place)?).ok()
+}
+
+/// The id of a thing, which stands as it is or, expanded, as an object that has it.
+pub(super) fn reference(object: &Value, places: &[&str]) -> Option<PaymentRef> {
+    places.iter().find_map(|place| {
+        let found = object.pointer(place)?;
+        let id = found.as_str().or_else(|| found.get("id")?.as_str())?;
+        PaymentRef::parse(id).ok()
+    })
+}
+
+pub(super) fn list<'a>(object: &'a Value, place: &str) -> &'a [Value] {
+    object
+        .pointer(place)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// Who pays, by the `user_id` that we wrote into the metadata at one of these places.
+pub(super) fn payer(object: &Value, places: &[&str]) -> Payer {
+    Payer {
+        user: text(object, places).and_then(|raw| UserId::parse(raw).ok()),
+        customer: reference(object, &["/customer"]),
+    }
+}

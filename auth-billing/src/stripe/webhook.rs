@@ -1,0 +1,177 @@
+use std::sync::Arc;
+
+use auth_core::{
+    Error,
+    time::OffsetDateTime,
+    types::{EntryId, EventOutcome, MailId, PaymentEvent, PaymentFact, PaymentRef},
+};
+use serde_json::Value;
+
+use super::{event, signature::Signature, signature::SigningSecrets};
+use crate::{Billing, Catalogue};
+
+/// What it takes to believe Stripe and to know what was bought.
+#[derive(Debug, Clone)]
+pub struct Stripe {
+    catalogue: Arc<Catalogue>,
+    mode: Mode,
+    secrets: SigningSecrets,
+}
+
+impl Stripe {
+    /// Over a catalogue, for money of one mode, with the signing secrets of the webhook's endpoint.
+    pub fn new(catalogue: Catalogue, mode: Mode, secrets: SigningSecrets) -> Self {
+        Self {
+            catalogue: Arc::new(catalogue),
+            mode,
+            secrets,
+        }
+    }
+
+    /// What is for sale.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+}
+
+/// Whether money is real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is.
+    Live,
+    /// Nobody pays.
+    Test,
+}
+
+impl Mode {
+    /// The mode that a secret or restricted key of Stripe's is for; `None` when it is no such key.
+    pub fn of_key(key: &str) -> Option<Self> {
+        let rest = key
+            .strip_prefix("sk_")
+            .or_else(|| key.strip_prefix("rk_"))?;
+        if rest.starts_with("live_") {
+            Some(Self::Live)
+        } else if rest.starts_with("test_") {
+            Some(Self::Test)
+        } else {
+            None
+        }
+    }
+}
+
+/// An event that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Stripe's name for it.
+    pub event_id: String,
+    /// What became of it, now or the first time.
+    pub outcome: EventOutcome,
+}
+
+/// Why a delivery is not kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebhookError {
+    /// The store failed: Stripe delivers it again.
+    #[error(transparent)]
+    Core(#[from] Error),
+    /// It is signed, and no event.
+    #[error("the body is no event")]
+    Malformed,
+    /// The host has set nothing up that could be believed.
+    #[error("payments are not configured")]
+    NotConfigured,
+    /// Nobody whom we trust has signed it within five minutes.
+    #[error("the signature is not valid")]
+    Signature,
+}
+
+/// Kinds are words with dots; what is longer is not looked at.
+const MAX_KIND: usize = 100;
+
+impl Billing {
+    /// Keeps an event of Stripe's and applies it, in one commit: once, however often, in whatever order and by however many processes it is received.
+    ///
+    /// # Errors
+    /// [`WebhookError`]. Then nothing was kept, and Stripe tries again, for three days, what was no success.
+    ///
+    /// # Security
+    /// `body` must be the bytes as they were received: a document that was parsed and written again has another signature.
+    pub async fn receive(
+        &self,
+        signature: &Signature,
+        body: &[u8],
+    ) -> Result<Delivered, WebhookError> {
+        let stripe = self.stripe.as_ref().ok_or(WebhookError::NotConfigured)?;
+        let now = self.auth.now();
+        if !stripe.secrets.have_signed(signature, body, now) {
+            return Err(WebhookError::Signature);
+        }
+        let event = self.read(stripe, body, now)?;
+        let (event_id, kind) = (event.id.to_string(), event.kind.clone());
+        let processed = self
+            .store
+            .apply_payment_event(event)
+            .await
+            .map_err(Error::from)?;
+        let outcome = processed.outcome;
+        if outcome.is_alarming() && !processed.is_replay {
+            tracing::warn!(
+                event = event_id,
+                kind,
+                outcome = outcome.as_str(),
+                "an event of the payment provider had no effect: somebody should look"
+            );
+        }
+        Ok(Delivered { event_id, outcome })
+    }
+
+    fn read(
+        &self,
+        stripe: &Stripe,
+        body: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<PaymentEvent, WebhookError> {
+        let document: Value = serde_json::from_slice(body).map_err(|_| WebhookError::Malformed)?;
+        let text = |member: &str| document.get(member).and_then(Value::as_str);
+        let id = text("id").and_then(|id| PaymentRef::parse(id).ok());
+        let kind = text("type")
+            .filter(|kind| kind.len() <= MAX_KIND && kind.bytes().all(|b| b.is_ascii_graphic()));
+        let created_at = document
+            .get("created")
+            .and_then(Value::as_i64)
+            .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+        let (Some(id), Some(kind), Some(created_at), Some(object)) = (
+            id,
+            kind,
+            created_at,
+            document.pointer("/data/object").filter(|it| it.is_object()),
+        ) else {
+            return Err(WebhookError::Malformed);
+        };
+        let is_live = document.get("livemode").and_then(Value::as_bool);
+        let fact = if document.get("account").is_some_and(|it| !it.is_null()) {
+            PaymentFact::Noted(EventOutcome::OtherAccount)
+        } else if is_live != Some(stripe.mode == Mode::Live) {
+            PaymentFact::Noted(EventOutcome::OtherMode)
+        } else {
+            event::fact(kind, object, created_at, &stripe.catalogue)
+        };
+        let random = self.auth.random();
+        Ok(PaymentEvent {
+            id,
+            kind: kind.to_owned(),
+            created_at,
+            received_at: now,
+            fact,
+            entries: [
+                EntryId::generate(now, random),
+                EntryId::generate(now, random),
+            ],
+            mail: self
+                .auth
+                .has_mailer()
+                .then(|| MailId::generate(now, random)),
+        })
+    }
+}

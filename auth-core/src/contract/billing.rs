@@ -1,0 +1,714 @@
+//! What the payment provider tells: [`BillingStore`].
+
+use std::{fmt, sync::Arc};
+
+use time::Duration;
+
+use super::{
+    CreditStores, Stores,
+    credits::{add, assert_sound, credits, spend},
+    fixtures::{at, email, queued, race_on, registered},
+};
+use crate::{
+    ports::{BillingStore, Booking, CreditStore, OsRandom, Store},
+    types::{
+        Amount, Dispute, EntryId, EntryKind, EventOutcome, FailedPayment, Letter, MailId, Payer,
+        PaymentEvent, PaymentFact, PaymentRef, Price, Purchase, Subscription, SubscriptionChange,
+        User, UserId,
+    },
+};
+
+/// [`CreditStores`], and two handles on what the provider told, in the same data.
+#[derive(Clone)]
+pub struct BillingStores {
+    /// For accounts and their ledger.
+    pub credits: CreditStores,
+    /// A handle.
+    pub first: Arc<dyn BillingStore>,
+    /// Another one, as a second replica has it.
+    pub second: Arc<dyn BillingStore>,
+}
+
+impl fmt::Debug for BillingStores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BillingStores").finish_non_exhaustive()
+    }
+}
+
+impl BillingStores {
+    /// Over both handles.
+    pub fn of<S: Store + BillingStore + Clone>(first: S, second: S) -> Self {
+        Self {
+            credits: CreditStores::of(first.clone(), second.clone()),
+            first: Arc::new(first),
+            second: Arc::new(second),
+        }
+    }
+
+    const fn accounts(&self) -> &Stores {
+        &self.credits.accounts
+    }
+
+    async fn registered(&self, name: &str) -> User {
+        registered(&*self.accounts().first, name).await
+    }
+
+    async fn apply(&self, event: PaymentEvent) -> EventOutcome {
+        let processed = self.first.apply_payment_event(event).await.unwrap();
+        assert!(!processed.is_replay);
+        processed.outcome
+    }
+
+    /// The balance, what is owed, and that the ledger is sound.
+    async fn books(&self, user: &User) -> (String, String) {
+        assert_sound(&*self.credits.first).await;
+        let balance = self.credits.first.balance(user.id).await.unwrap();
+        let debt = self.second.debt(user.id).await.unwrap();
+        let balance = balance.expect("the account is there").balance;
+        (balance.to_string(), debt.to_string())
+    }
+
+    async fn letters(&self) -> Vec<Letter> {
+        let store = &*self.accounts().first;
+        let lease = Duration::minutes(10);
+        let claimed = store.claim_mails(at(5000), lease, 100).await.unwrap();
+        let mut mails: Vec<_> = claimed.mails.into_iter().map(|claim| claim.mail).collect();
+        mails.sort_by_key(|mail| (mail.created_at, mail.id));
+        mails.into_iter().map(|mail| mail.letter).collect()
+    }
+}
+
+fn reference(raw: &str) -> PaymentRef {
+    PaymentRef::parse(raw).unwrap()
+}
+
+fn event(id: &str, fact: PaymentFact) -> PaymentEvent {
+    let entry = || EntryId::generate(at(0), &OsRandom);
+    PaymentEvent {
+        id: reference(id),
+        kind: "a.kind".to_owned(),
+        created_at: at(90),
+        received_at: at(100),
+        fact,
+        entries: [entry(), entry()],
+        mail: Some(MailId::generate(at(0), &OsRandom)),
+    }
+}
+
+fn payer(user: &User) -> Payer {
+    Payer {
+        user: Some(user.id),
+        customer: None,
+    }
+}
+
+fn price() -> Price {
+    Price {
+        amount: "9.00".to_owned(),
+        currency: "EUR".to_owned(),
+    }
+}
+
+/// A pack of 100 credits, paid by `pi_{id}`.
+fn pack(user: &User, id: &str) -> Purchase {
+    Purchase {
+        id: reference(id),
+        payer: payer(user),
+        kind: EntryKind::OneTimePurchase,
+        item: "pack".to_owned(),
+        credits: Amount::new(credits("100")).unwrap(),
+        payments: vec![reference(&format!("pi_{id}"))],
+        price: price(),
+        period_end: None,
+        old_item: None,
+    }
+}
+
+fn paid(id: &str, purchase: Purchase) -> PaymentEvent {
+    event(id, PaymentFact::Paid(purchase))
+}
+
+fn refunded(id: &str, payment: &str, refunded: u64) -> PaymentEvent {
+    let payment = reference(payment);
+    let fact = PaymentFact::Refunded {
+        payment,
+        amount: 900,
+        refunded,
+    };
+    event(id, fact)
+}
+
+fn disputed(id: &str, payment: &str, dispute: Dispute) -> PaymentEvent {
+    let payment = reference(payment);
+    event(id, PaymentFact::Disputed { payment, dispute })
+}
+
+fn subscription(id: &str, status: &str, told: i64, rank: i16) -> Subscription {
+    Subscription {
+        id: reference(id),
+        user: None,
+        item: Some("basic".to_owned()),
+        status: status.to_owned(),
+        period_end: Some(at(3000)),
+        cancel_at: None,
+        told: (at(told), rank),
+    }
+}
+
+fn told(id: &str, user: &User, subscription: Subscription) -> PaymentEvent {
+    let change = SubscriptionChange {
+        payer: payer(user),
+        subscription,
+    };
+    event(id, PaymentFact::Subscription(change))
+}
+
+async fn book(store: &dyn CreditStore, entry: crate::types::Entry) {
+    let booking = store.book(entry).await.unwrap();
+    assert!(matches!(booking, Booking::Done(_)), "{booking:?}");
+}
+
+fn is(balance: &str, debt: &str) -> (String, String) {
+    (balance.to_owned(), debt.to_owned())
+}
+
+/// Under one event, and under two.
+pub async fn a_purchase_is_granted_once_whatever_tells_of_it(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let first = paid("evt_1", pack(&ada, "cs_1"));
+    assert_eq!(stores.apply(first.clone()).await, EventOutcome::Applied);
+    let again = stores.second.apply_payment_event(first).await.unwrap();
+    assert_eq!(
+        (again.outcome, again.is_replay),
+        (EventOutcome::Applied, true)
+    );
+    let other = paid("evt_2", pack(&ada, "cs_1"));
+    assert_eq!(stores.apply(other).await, EventOutcome::Ignored);
+    assert_eq!(stores.books(&ada).await, is("100.00", "0.00"));
+    let letters = stores.letters().await;
+    let expected = Letter::CreditPurchase {
+        username: "ada".to_owned(),
+        item: "pack".to_owned(),
+        credits: "100.00".to_owned(),
+        balance: "100.00".to_owned(),
+        price: "9.00".to_owned(),
+        currency: "EUR".to_owned(),
+    };
+    assert_eq!(letters, [expected]);
+}
+
+/// Also one that has no effect; the alarming ones are listed, the newest first.
+pub async fn an_event_is_kept_with_what_became_of_it(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    for (id, outcome) in [
+        ("evt_2", EventOutcome::Ignored),
+        ("evt_3", EventOutcome::OtherMode),
+        ("evt_4", EventOutcome::UnknownItem),
+    ] {
+        let noted = event(id, PaymentFact::Noted(outcome));
+        assert_eq!(stores.apply(noted.clone()).await, outcome);
+        let again = stores.second.apply_payment_event(noted).await.unwrap();
+        assert_eq!((again.outcome, again.is_replay), (outcome, true));
+    }
+    let seen = stores.second.alarming_events(at(0), 10).await.unwrap();
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|event| (event.id.as_str(), event.outcome, event.received_at))
+        .collect();
+    let expected = [
+        ("evt_4", EventOutcome::UnknownItem, at(100)),
+        ("evt_3", EventOutcome::OtherMode, at(100)),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(
+        stores.first.alarming_events(at(0), 1).await.unwrap().len(),
+        1
+    );
+    let later = stores.first.alarming_events(at(101), 10).await.unwrap();
+    assert_eq!(later, []);
+}
+
+/// Neither to an unknown user nor to an unknown customer.
+pub async fn a_purchase_of_nobody_grants_nothing(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let nobody = User {
+        id: UserId::generate(at(0), &OsRandom),
+        ..ada.clone()
+    };
+    let unnamed = Purchase {
+        payer: Payer {
+            user: None,
+            customer: Some(reference("cus_1")),
+        },
+        ..pack(&ada, "cs_2")
+    };
+    for (id, purchase) in [("evt_1", pack(&nobody, "cs_1")), ("evt_2", unnamed)] {
+        let outcome = stores.apply(paid(id, purchase)).await;
+        assert_eq!(outcome, EventOutcome::UnknownUser);
+    }
+    assert_eq!(stores.books(&ada).await, is("0.00", "0.00"));
+    assert_eq!(queued(&*stores.accounts().first).await, 0);
+}
+
+/// Where what we wrote and who pays disagree, nobody gets credits.
+pub async fn a_customer_of_another_user_pays_for_nobody(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let bob = stores.registered("bob").await;
+    let customer = reference("cus_bob");
+    let kept = stores.first.keep_customer(bob.id, customer.clone()).await;
+    assert_eq!(kept.unwrap(), Some(customer.clone()));
+    let by = |user: Option<&User>, id: &str| Purchase {
+        payer: Payer {
+            user: user.map(|user| user.id),
+            customer: Some(customer.clone()),
+        },
+        ..pack(&ada, id)
+    };
+    let crossed = stores.apply(paid("evt_1", by(Some(&ada), "cs_1"))).await;
+    assert_eq!(crossed, EventOutcome::UnknownUser);
+    let by_customer = stores.apply(paid("evt_2", by(None, "cs_2"))).await;
+    assert_eq!(by_customer, EventOutcome::Applied);
+    assert_eq!(stores.books(&ada).await, is("0.00", "0.00"));
+    assert_eq!(stores.books(&bob).await, is("100.00", "0.00"));
+}
+
+/// After its purchase and before it, rounded up.
+pub async fn a_refund_takes_back_its_share_in_any_order(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let bob = stores.registered("bob").await;
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    let third = refunded("evt_2", "pi_cs_1", 300);
+    assert_eq!(stores.apply(third).await, EventOutcome::Applied);
+    assert_eq!(stores.books(&ada).await, is("66.66", "0.00"));
+
+    let early = refunded("evt_3", "pi_cs_2", 300);
+    assert_eq!(stores.apply(early).await, EventOutcome::UnknownPayment);
+    stores.apply(paid("evt_4", pack(&bob, "cs_2"))).await;
+    assert_eq!(stores.books(&bob).await, is("66.66", "0.00"));
+}
+
+/// Whatever the provider counts, and whatever comes late.
+pub async fn refunds_never_take_more_than_was_granted(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    book(&*stores.credits.first, add(&ada, "50")).await;
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    for (id, sum, balance) in [
+        ("evt_2", 1, "149.88"),
+        ("evt_3", 899, "50.11"),
+        // An older one comes late.
+        ("evt_4", 450, "50.11"),
+        ("evt_5", 900, "50.00"),
+        ("evt_6", 5000, "50.00"),
+    ] {
+        stores.apply(refunded(id, "pi_cs_1", sum)).await;
+        assert_eq!(stores.books(&ada).await, is(balance, "0.00"), "{id}");
+    }
+    stores
+        .apply(disputed("evt_7", "pi_cs_1", Dispute::Open))
+        .await;
+    assert_eq!(stores.books(&ada).await, is("50.00", "0.00"));
+}
+
+/// And an inquiry takes nothing.
+pub async fn a_dispute_takes_the_rest_and_a_won_one_gives_it_again(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    stores.apply(refunded("evt_2", "pi_cs_1", 450)).await;
+    for (id, dispute, balance) in [
+        ("evt_3", Dispute::None, "50.00"),
+        ("evt_4", Dispute::Open, "0.00"),
+        ("evt_5", Dispute::Won, "50.00"),
+        // What was told before comes late.
+        ("evt_6", Dispute::Open, "50.00"),
+        ("evt_7", Dispute::Lost, "0.00"),
+    ] {
+        stores.apply(disputed(id, "pi_cs_1", dispute)).await;
+        assert_eq!(stores.books(&ada).await, is(balance, "0.00"), "{id}");
+    }
+}
+
+/// As far as it reaches, and once.
+pub async fn what_the_balance_cannot_give_is_debt_that_the_next_purchase_settles(
+    stores: BillingStores,
+) {
+    let ada = stores.registered("ada").await;
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    book(&*stores.credits.first, spend(&ada, "70")).await;
+    stores.apply(refunded("evt_2", "pi_cs_1", 900)).await;
+    assert_eq!(stores.books(&ada).await, is("0.00", "70.00"));
+    // What another service adds is not a purchase.
+    book(&*stores.credits.first, add(&ada, "5")).await;
+    assert_eq!(stores.books(&ada).await, is("5.00", "70.00"));
+    stores.apply(paid("evt_3", pack(&ada, "cs_2"))).await;
+    assert_eq!(stores.books(&ada).await, is("35.00", "0.00"));
+
+    let bob = stores.registered("bob").await;
+    for number in [3, 4] {
+        let (purchase, spent) = (format!("cs_{number}"), spend(&bob, "100"));
+        let id = format!("evt_paid_{number}");
+        stores.apply(paid(&id, pack(&bob, &purchase))).await;
+        book(&*stores.credits.first, spent).await;
+    }
+    for number in [3, 4] {
+        let payment = format!("pi_cs_{number}");
+        let id = format!("evt_refund_{number}");
+        stores.apply(refunded(&id, &payment, 900)).await;
+    }
+    assert_eq!(stores.books(&bob).await, is("0.00", "200.00"));
+    // A purchase settles no more than it grants.
+    stores.apply(paid("evt_5", pack(&bob, "cs_5"))).await;
+    assert_eq!(stores.books(&bob).await, is("0.00", "100.00"));
+    // And none of it twice, when it is given back itself.
+    stores.apply(refunded("evt_6", "pi_cs_5", 900)).await;
+    assert_eq!(stores.books(&bob).await, is("0.00", "200.00"));
+}
+
+/// Nothing is given that is still owed.
+pub async fn a_won_dispute_settles_debt_before_it_gives(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    book(&*stores.credits.first, spend(&ada, "70")).await;
+    stores
+        .apply(disputed("evt_2", "pi_cs_1", Dispute::Open))
+        .await;
+    assert_eq!(stores.books(&ada).await, is("0.00", "70.00"));
+    stores
+        .apply(disputed("evt_3", "pi_cs_1", Dispute::Won))
+        .await;
+    assert_eq!(stores.books(&ada).await, is("30.00", "0.00"));
+}
+
+/// A payment whose purchase is told last.
+pub async fn a_late_link_finds_its_refund(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let link = |id| {
+        let fact = PaymentFact::PaidBy {
+            purchase: reference("in_1"),
+            payment: reference("pi_1"),
+        };
+        event(id, fact)
+    };
+    let invoice = Purchase {
+        payments: Vec::new(),
+        ..pack(&ada, "in_1")
+    };
+    let refund = stores.apply(refunded("evt_1", "pi_1", 450)).await;
+    assert_eq!(refund, EventOutcome::UnknownPayment);
+    stores.apply(paid("evt_2", invoice)).await;
+    assert_eq!(stores.books(&ada).await, is("100.00", "0.00"));
+    assert_eq!(stores.apply(link("evt_3")).await, EventOutcome::Applied);
+    assert_eq!(stores.books(&ada).await, is("50.00", "0.00"));
+    stores.apply(link("evt_4")).await;
+    assert_eq!(stores.books(&ada).await, is("50.00", "0.00"));
+}
+
+/// All 120 orders of five events, each delivered twice.
+pub async fn every_order_of_events_leads_to_one_state(stores: BillingStores) {
+    let events = |user: &User, run: usize| {
+        let (purchase, payment) = (format!("in_{run}"), format!("pi_{run}"));
+        let invoice = Purchase {
+            payments: Vec::new(),
+            ..pack(user, &purchase)
+        };
+        let link = PaymentFact::PaidBy {
+            purchase: reference(&purchase),
+            payment: reference(&payment),
+        };
+        [
+            paid(&format!("evt_{run}_paid"), invoice),
+            event(&format!("evt_{run}_link"), link),
+            refunded(&format!("evt_{run}_refund"), &payment, 450),
+            disputed(&format!("evt_{run}_open"), &payment, Dispute::Open),
+            disputed(&format!("evt_{run}_won"), &payment, Dispute::Won),
+        ]
+    };
+    for (run, order) in orders(5).into_iter().enumerate() {
+        let user = stores.registered(&format!("user-{run}")).await;
+        let events = events(&user, run);
+        for place in order.iter().flat_map(|place| [place, place]) {
+            let event = events[*place].clone();
+            stores.first.apply_payment_event(event).await.unwrap();
+        }
+        let balance = stores.credits.first.balance(user.id).await.unwrap();
+        let debt = stores.first.debt(user.id).await.unwrap();
+        let got = (balance.unwrap().balance.to_string(), debt.to_string());
+        assert_eq!(got, is("50.00", "0.00"), "{order:?}");
+    }
+    assert_sound(&*stores.credits.first).await;
+}
+
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for shorter in orders(count - 1) {
+        for place in 0..count {
+            let mut order = shorter.clone();
+            order.insert(place, count - 1);
+            all.push(order);
+        }
+    }
+    all
+}
+
+/// Over two handles: one grant, one mail, one answer.
+pub async fn of_deliveries_at_once_one_has_its_effect(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let event = paid("evt_1", pack(&ada, "cs_1"));
+    let handles = [&stores.first, &stores.second];
+    let deliver = |_, store: Arc<dyn BillingStore>| {
+        let event = event.clone();
+        async move { store.apply_payment_event(event).await.unwrap() }
+    };
+    let processed = race_on(handles, deliver).await;
+    let applied = processed
+        .iter()
+        .filter(|processed| !processed.is_replay)
+        .count();
+    assert_eq!(applied, 1);
+    assert!(
+        processed
+            .iter()
+            .all(|processed| processed.outcome == EventOutcome::Applied)
+    );
+    assert_eq!(stores.books(&ada).await, is("100.00", "0.00"));
+    assert_eq!(queued(&*stores.accounts().first).await, 1);
+}
+
+/// Neither misses the other.
+pub async fn of_a_purchase_and_its_refund_at_once_both_count(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let handles = [&stores.first, &stores.second];
+    let deliver = |number: usize, store: Arc<dyn BillingStore>| {
+        // Four purchases, and a refund of half of each.
+        let run = number / 2;
+        let event = if number.is_multiple_of(2) {
+            paid(&format!("evt_paid_{run}"), pack(&ada, &format!("cs_{run}")))
+        } else {
+            let payment = format!("pi_cs_{run}");
+            refunded(&format!("evt_refund_{run}"), &payment, 450)
+        };
+        async move { store.apply_payment_event(event).await.unwrap() }
+    };
+    race_on(handles, deliver).await;
+    assert_eq!(stores.books(&ada).await, is("200.00", "0.00"));
+}
+
+/// What a refund does not get is owed to the hundredth.
+pub async fn uses_at_once_with_a_refund_never_overdraw(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    let handles = [&stores.first, &stores.second];
+    let call = |number: usize, store: Arc<dyn BillingStore>| {
+        let (refund, spent) = (refunded("evt_2", "pi_cs_1", 900), spend(&ada, "20"));
+        async move {
+            if number == 0 {
+                store.apply_payment_event(refund).await.unwrap();
+                return 0;
+            }
+            match store.book(spent).await.unwrap() {
+                Booking::Done(_) => 1,
+                _ => 0,
+            }
+        }
+    };
+    let used: usize = race_on(handles, call).await.into_iter().sum();
+    // What was used before the refund came is owed.
+    let owed = format!("{}.00", used * 20);
+    assert_eq!(stores.books(&ada).await, is("0.00", &owed));
+}
+
+/// In whatever order events come, and whatever a call kept before.
+pub async fn a_subscription_is_as_its_newest_event_says(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let tell =
+        |id: &str, status: &str, at, rank| told(id, &ada, subscription("sub_1", status, at, rank));
+    let call = subscription("sub_1", "incomplete", 0, -1);
+    let kept = stores.first.keep_subscription(ada.id, call.clone()).await;
+    kept.unwrap();
+    for (event, outcome, status) in [
+        // Of one second: a change is newer than a creation.
+        (
+            tell("evt_2", "active", 10, 1),
+            EventOutcome::Applied,
+            Some("active"),
+        ),
+        (
+            tell("evt_1", "incomplete", 10, 0),
+            EventOutcome::Ignored,
+            Some("active"),
+        ),
+        (
+            tell("evt_4", "past_due", 30, 1),
+            EventOutcome::Applied,
+            Some("past_due"),
+        ),
+        (
+            tell("evt_3", "active", 20, 1),
+            EventOutcome::Ignored,
+            Some("past_due"),
+        ),
+        // An end is final, even when a later change was told first.
+        (
+            tell("evt_5", "canceled", 25, 2),
+            EventOutcome::Applied,
+            None,
+        ),
+        (tell("evt_6", "active", 40, 1), EventOutcome::Ignored, None),
+    ] {
+        let id = event.id.clone();
+        assert_eq!(stores.apply(event).await, outcome, "{id}");
+        let living = stores.second.subscriptions(ada.id).await.unwrap();
+        let living: Vec<_> = living.iter().map(|it| &*it.status).collect();
+        assert_eq!(living, Vec::from_iter(status), "{id}");
+    }
+    stores.first.keep_subscription(ada.id, call).await.unwrap();
+    assert_eq!(stores.first.subscriptions(ada.id).await.unwrap(), []);
+}
+
+/// When it is settled, and not again when it comes.
+pub async fn an_end_of_a_subscription_is_told_once(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    stores
+        .apply(told("evt_1", &ada, subscription("sub_1", "active", 10, 0)))
+        .await;
+    let ending = Subscription {
+        cancel_at: Some(at(3000)),
+        ..subscription("sub_1", "active", 20, 1)
+    };
+    stores.apply(told("evt_2", &ada, ending.clone())).await;
+    let kept = stores.first.subscriptions(ada.id).await.unwrap();
+    let expected = Subscription {
+        user: Some(ada.id),
+        ..ending
+    };
+    assert_eq!(kept, [expected]);
+    let ended = subscription("sub_1", "canceled", 3000, 2);
+    stores.apply(told("evt_3", &ada, ended)).await;
+    // One that never began ends unheard.
+    let expired = subscription("sub_2", "incomplete_expired", 50, 1);
+    stores.apply(told("evt_4", &ada, expired)).await;
+    let expected = Letter::SubscriptionCancelled {
+        username: "ada".to_owned(),
+        plan: "basic".to_owned(),
+        ends_at: at(3000),
+    };
+    assert_eq!(stores.letters().await, [expected]);
+}
+
+/// From the deletion on, without a step of its own.
+pub async fn a_subscription_of_a_deleted_user_is_abandoned(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let bob = stores.registered("bob").await;
+    for (id, user, subscribed) in [
+        ("evt_1", &ada, subscription("sub_1", "active", 10, 0)),
+        ("evt_2", &ada, subscription("sub_2", "canceled", 10, 2)),
+        ("evt_3", &bob, subscription("sub_3", "active", 10, 0)),
+    ] {
+        stores.apply(told(id, user, subscribed)).await;
+    }
+    stores.apply(paid("evt_4", pack(&ada, "cs_1"))).await;
+    let abandoned = || async { stores.second.abandoned_subscriptions(10).await.unwrap() };
+    assert_eq!(abandoned().await, []);
+    stores.credits.delete(&ada).await;
+    assert_eq!(abandoned().await, [reference("sub_1")]);
+    // What comes afterwards moves nothing.
+    for (event, outcome) in [
+        (refunded("evt_5", "pi_cs_1", 900), EventOutcome::UnknownUser),
+        (paid("evt_6", pack(&ada, "cs_2")), EventOutcome::UnknownUser),
+        (
+            told("evt_7", &ada, subscription("sub_4", "active", 20, 0)),
+            EventOutcome::UnknownUser,
+        ),
+        (
+            told("evt_8", &ada, subscription("sub_1", "canceled", 30, 2)),
+            EventOutcome::Applied,
+        ),
+    ] {
+        let id = event.id.clone();
+        assert_eq!(stores.apply(event).await, outcome, "{id}");
+    }
+    assert_eq!(abandoned().await, [reference("sub_4")]);
+    assert_sound(&*stores.credits.first).await;
+}
+
+/// By a mail, and nothing moves.
+pub async fn a_failed_payment_is_told(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let failed = FailedPayment {
+        payer: payer(&ada),
+        item: "basic".to_owned(),
+        price: price(),
+        retry_at: Some(at(900)),
+        page: Some("https://pay.example.org/1".to_owned()),
+    };
+    let event = event("evt_1", PaymentFact::Failed(failed));
+    assert_eq!(stores.apply(event).await, EventOutcome::Applied);
+    let expected = Letter::PaymentFailed {
+        username: "ada".to_owned(),
+        plan: "basic".to_owned(),
+        price: "9.00".to_owned(),
+        currency: "EUR".to_owned(),
+        retry_at: Some(at(900)),
+        link: Some("https://pay.example.org/1".to_owned()),
+    };
+    assert_eq!(stores.letters().await, [expected]);
+    assert_eq!(stores.books(&ada).await, is("0.00", "0.00"));
+    assert_eq!(ada.email, email("ada"));
+}
+
+/// Of many at once, the same for all.
+pub async fn a_customer_is_kept_once(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    assert_eq!(stores.first.customer(ada.id).await.unwrap(), None);
+    let handles = [&stores.first, &stores.second];
+    let keep = |number: usize, store: Arc<dyn BillingStore>| {
+        let customer = reference(&format!("cus_{number}"));
+        async move { store.keep_customer(ada.id, customer).await.unwrap() }
+    };
+    let kept = race_on(handles, keep).await;
+    assert!(kept.iter().all(|one| one.is_some() && *one == kept[0]));
+    assert_eq!(stores.second.customer(ada.id).await.unwrap(), kept[0]);
+    let nobody = UserId::generate(at(0), &OsRandom);
+    let kept = stores.first.keep_customer(nobody, reference("cus_9")).await;
+    assert_eq!(kept.unwrap(), None);
+}
+
+/// By time and id, a page at a time.
+pub async fn purchases_are_read_in_order(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    for (id, received) in [("cs_2", 200), ("cs_1", 200), ("cs_3", 100), ("cs_4", 300)] {
+        let event = PaymentEvent {
+            received_at: at(received),
+            ..paid(&format!("evt_{id}"), pack(&ada, id))
+        };
+        stores.apply(event).await;
+    }
+    let ids = |since, after, limit| {
+        let store = Arc::clone(&stores.second);
+        async move {
+            let found = store.purchases(at(since), after, limit).await.unwrap();
+            found
+                .iter()
+                .map(|purchase| purchase.id.to_string())
+                .collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(ids(0, None, 10).await, ["cs_3", "cs_1", "cs_2", "cs_4"]);
+    assert_eq!(ids(150, None, 2).await, ["cs_1", "cs_2"]);
+    let after = Some((at(200), reference("cs_1")));
+    assert_eq!(ids(150, after, 10).await, ["cs_2", "cs_4"]);
+    let found = stores.first.purchases(at(300), None, 10).await.unwrap();
+    let expected = crate::types::KeptPurchase {
+        id: reference("cs_4"),
+        user: ada.id,
+        kind: EntryKind::OneTimePurchase,
+        item: "pack".to_owned(),
+        granted: credits("100"),
+        taken: credits("0"),
+        created_at: at(300),
+    };
+    assert_eq!(found, [expected]);
+}

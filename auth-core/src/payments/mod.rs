@@ -1,0 +1,117 @@
+//! How an event of the payment provider moves credits: the same steps over every store.
+//!
+//! 1. An event is kept once. What follows happens in the same transaction, and events take turns.
+//! 2. A purchase is granted once, whatever tells of it and how often.
+//! 3. What is taken back is computed from all that is known of a purchase's payments, and compared with what was taken already. So a refund that
+//!    comes before its purchase, twice, or after a greater one, leads to the same balance.
+//! 4. What the balance cannot give is debt, which the next purchase settles before its user has the rest.
+
+mod paid;
+mod rows;
+mod subscription;
+mod take_back;
+
+pub use rows::PaymentRows;
+
+use crate::types::{
+    EventOutcome, KeptPayment, Letter, MailId, Payer, PaymentEvent, PaymentFact, PaymentRef,
+    Processed, QueuedMail, User, UserId,
+};
+
+/// Keeps an event and applies it. For stores: in one transaction, which `rows` writes to, and which is rolled back on an error.
+///
+/// # Errors
+/// Those of `rows`.
+pub async fn apply<R: PaymentRows>(
+    rows: &mut R,
+    event: &PaymentEvent,
+) -> Result<Processed, R::Error> {
+    rows.take_turn().await?;
+    if let Some(outcome) = rows.event(&event.id).await? {
+        return Ok(Processed {
+            outcome,
+            is_replay: true,
+        });
+    }
+    let outcome = match &event.fact {
+        PaymentFact::Disputed { payment, dispute } => {
+            let mut known = payment_of(rows, payment).await?;
+            known.dispute = known.dispute.max(*dispute);
+            take_back::because_of(rows, event, known).await?
+        }
+        PaymentFact::Failed(failed) => subscription::failed(rows, event, failed).await?,
+        PaymentFact::Noted(outcome) => *outcome,
+        PaymentFact::Paid(purchase) => paid::grant(rows, event, purchase).await?,
+        PaymentFact::PaidBy { purchase, payment } => {
+            let mut known = payment_of(rows, payment).await?;
+            // What is known already stays: one payment pays one purchase.
+            known.purchase.get_or_insert_with(|| purchase.clone());
+            match take_back::because_of(rows, event, known).await? {
+                // The purchase comes later, and finds its payment.
+                EventOutcome::UnknownPayment => EventOutcome::Applied,
+                outcome => outcome,
+            }
+        }
+        PaymentFact::Refunded {
+            payment,
+            amount,
+            refunded,
+        } => {
+            let mut known = payment_of(rows, payment).await?;
+            known.amount = known.amount.max(*amount);
+            known.refunded = known.refunded.max(*refunded);
+            take_back::because_of(rows, event, known).await?
+        }
+        PaymentFact::Subscription(change) => subscription::change(rows, event, change).await?,
+    };
+    rows.insert_event(event, outcome).await?;
+    Ok(Processed {
+        outcome,
+        is_replay: false,
+    })
+}
+
+async fn payment_of<R: PaymentRows>(
+    rows: &mut R,
+    id: &PaymentRef,
+) -> Result<KeptPayment, R::Error> {
+    Ok(rows.payment(id).await?.unwrap_or_else(|| KeptPayment {
+        id: id.clone(),
+        purchase: None,
+        amount: 0,
+        refunded: 0,
+        dispute: crate::types::Dispute::None,
+    }))
+}
+
+/// Who pays: as we wrote it, or as the customer is known; nobody where the two disagree.
+async fn user_of<R: PaymentRows>(rows: &mut R, payer: &Payer) -> Result<Option<UserId>, R::Error> {
+    let by_customer = match &payer.customer {
+        Some(customer) => rows.user_of_customer(customer).await?,
+        None => None,
+    };
+    Ok(match (payer.user, by_customer) {
+        (Some(user), Some(other)) if user != other => None,
+        (user, other) => user.or(other),
+    })
+}
+
+async fn mail_to<R: PaymentRows>(
+    rows: &mut R,
+    event: &PaymentEvent,
+    user: &User,
+    letter: Letter,
+) -> Result<(), R::Error> {
+    let queued = |id: MailId| QueuedMail {
+        id,
+        user_id: Some(user.id),
+        to: user.email.clone(),
+        locale: user.locale.clone(),
+        letter,
+        created_at: event.received_at,
+    };
+    match event.mail.map(queued) {
+        Some(mail) => rows.queue_mail(&mail).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,67 @@
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::{CreditStore, StoreError};
+use crate::types::{
+    Credits, KeptEvent, KeptPurchase, PaymentEvent, PaymentRef, Processed, Subscription, UserId,
+};
+
+/// What the payment provider told us, beside the ledger that it moves.
+///
+/// # Rules beside those of [`CreditStore`]
+/// 1. An event is kept once, with what became of it, in the commit of its effect. Delivered again, also at the same time, it changes nothing.
+/// 2. Events are applied one after the other, by the steps of [`payments::apply`](crate::payments::apply), so that the order in which they come
+///    changes nothing about where they lead.
+/// 3. All of it outlives the account of its user. A subscription whose user is gone, and that has not ended, is
+///    [abandoned](Self::abandoned_subscriptions) from the commit on that deleted the account.
+///
+/// The suite `billing` in `auth_core::contract` checks all of it.
+#[async_trait]
+pub trait BillingStore: CreditStore {
+    /// Keeps an event and applies it, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Backend`], as for every method below.
+    async fn apply_payment_event(&self, event: PaymentEvent) -> Result<Processed, StoreError>;
+
+    /// The customer that a user is at the provider.
+    async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError>;
+
+    /// Keeps the customer that a user is at the provider, unless there is one. What is kept now: of two at once, one. `None` without an account.
+    async fn keep_customer(
+        &self,
+        user: UserId,
+        customer: PaymentRef,
+    ) -> Result<Option<PaymentRef>, StoreError>;
+
+    /// What a user owes out of payments that were given back after their credits were used.
+    async fn debt(&self, user: UserId) -> Result<Credits, StoreError>;
+
+    /// The subscriptions of a user that have not ended.
+    async fn subscriptions(&self, user: UserId) -> Result<Vec<Subscription>, StoreError>;
+
+    /// Keeps what a call to the provider, and no event, says of a subscription; an event that says more stands.
+    async fn keep_subscription(
+        &self,
+        user: UserId,
+        subscription: Subscription,
+    ) -> Result<(), StoreError>;
+
+    /// Subscriptions that have not ended, of users who are gone.
+    async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError>;
+
+    /// The newest events since a time that had no effect and should have had one, for an operator.
+    async fn alarming_events(
+        &self,
+        since: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<KeptEvent>, StoreError>;
+
+    /// Purchases that were granted at a time or after it, the oldest first, after one that was read before.
+    async fn purchases(
+        &self,
+        since: OffsetDateTime,
+        after: Option<(OffsetDateTime, PaymentRef)>,
+        limit: u32,
+    ) -> Result<Vec<KeptPurchase>, StoreError>;
+}
