@@ -76,6 +76,9 @@ pub(super) async fn after_grant<R: PaymentRows>(
 ) -> Result<Option<Credits>, R::Error> {
     let (due, kind) = due(rows, purchase).await?;
     let debt = rows.debt(purchase.user).await?;
+    if (due, debt) == (Credits::ZERO, Credits::ZERO) {
+        return Ok(None);
+    }
     let settled = debt.min(minus(purchase.granted, due));
     let (unpaid, balance) = debit(rows, event, purchase.user, kind, plus(due, settled)).await?;
     rows.set_debt(purchase.user, plus(minus(debt, settled), unpaid))

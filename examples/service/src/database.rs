@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, path::PathBuf, str::FromStr, time::Dura
 use auth_billing::Billing;
 use auth_core::{
     Auth, AuthBuilder, SigningKeys,
-    ports::{CreditStore, Outbox},
+    ports::{BillingStore, CreditStore, Outbox},
     types::Secret,
 };
 use auth_store_postgres::{PgStore, SchemaError};
@@ -139,6 +139,13 @@ impl Database {
     }
 
     pub(crate) fn ledger(&self) -> &dyn CreditStore {
+        match self {
+            Self::Postgres(store) => store,
+            Self::Sqlite(store) => store,
+        }
+    }
+
+    pub(crate) fn payments(&self) -> &dyn BillingStore {
         match self {
             Self::Postgres(store) => store,
             Self::Sqlite(store) => store,

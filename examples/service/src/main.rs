@@ -12,6 +12,7 @@ mod panics;
 mod secrets;
 mod server;
 mod settings;
+mod stripe;
 
 use std::{
     error::Error as StdError,
@@ -41,7 +42,7 @@ use tracing_subscriber::fmt;
 
 use crate::{
     database::Database, ledger::Ledger, mail::Mail, mailing::Mailing, migrate::Migrate,
-    pages::Pages,
+    pages::Pages, stripe::Stripe,
 };
 
 /// How long a stop waits for the mails in hand.
@@ -72,6 +73,9 @@ enum Command {
     /// Change the schema of the database, or tell its state
     #[command(subcommand)]
     Migrate(Migrate),
+    /// See to what Stripe told
+    #[command(subcommand)]
+    Stripe(Stripe),
 }
 
 fn main() -> ExitCode {
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
                     Command::Ledger(what) => ledger::run(&what, &settings.database.url).await,
                     Command::Mail(what) => mail::run(&what, &settings.database.url).await,
                     Command::Migrate(what) => migrate::run(&what, &settings.database.url).await,
+                    Command::Stripe(what) => stripe::run(&what, &settings.database.url).await,
                 }
             });
             // What had to be waited for was: a look-up of a name, say, is not.
@@ -165,8 +170,12 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     let builder = builder.allowed_redirects(settings.sign_in.allowed_redirects.iter().cloned());
     let auth = mailing.offer(builder, links).build()?;
 
+    let mut billing = database.billing(&auth);
+    if let Some(stripe) = settings.payments.clone() {
+        billing = billing.stripe(stripe);
+    }
     let mut routes = AuthRouter::new(&auth)
-        .billing(database.billing(&auth))
+        .billing(billing)
         .internal_keys(settings.server.internal_keys.clone())
         .client_ip(settings.server.client_ip.clone())
         .rate_limits(settings.server.rate_limits.clone());
@@ -273,7 +282,20 @@ fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String
         Some(google) => line("google", &format!("sign-in by {}", google.issuer)),
         None => line("google", "off (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET)"),
     }
-    line("off", "Stripe");
+    match &settings.payments {
+        Some(stripe) => {
+            let catalogue = stripe.catalogue();
+            let (plans, packs) = (catalogue.plans().len(), catalogue.packs().len());
+            line(
+                "stripe",
+                &format!("webhook for {plans} plan(s) and {packs} credit pack(s)"),
+            );
+        }
+        None => line(
+            "stripe",
+            "off (STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, CATALOG_FILE)",
+        ),
+    }
     for note in &settings.notes {
         line("note", note);
     }

@@ -3,6 +3,7 @@
 use auth_tests::{
     App, PASSWORD, Person,
     postgres::{self, Counts, Proxy},
+    stripe::event,
 };
 use serde_json::json;
 
@@ -77,6 +78,20 @@ async fn a_request_costs_no_more_round_trips_than_it_needs() {
         let path = format!("/auth/users/{}/email", ada.id);
         app.get(&path).by_service().await.ok(200);
         count("look a user up", 1);
+
+        let paid = json!({
+            "id": format!("cs_{name}"),
+            "mode": "payment",
+            "payment_status": "paid",
+            "payment_intent": format!("pi_{name}"),
+            "metadata": {"user_id": ada.id.to_string(), "item": "small"},
+        });
+        let id = format!("evt_{name}");
+        let paid = event(&id, "checkout.session.completed", app.seconds(), &paid);
+        app.delivery(&paid).await.ok(200);
+        count("a purchase", 14);
+        app.delivery(&paid).await.ok(200);
+        count("a purchase that is told again", 4);
 
         app.get("/health/ready").await.ok(200);
         count("ready", 1);

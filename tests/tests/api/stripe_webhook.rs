@@ -1,7 +1,10 @@
 use std::{io::Write, process::Stdio};
 
 use auth_billing::check_ledger;
-use auth_core::{ports::BillingStore, time::OffsetDateTime};
+use auth_core::{
+    ports::BillingStore,
+    time::{Duration, OffsetDateTime},
+};
 use auth_tests::{
     API_KEY, Answer, App, Fault, PASSWORD, Person, StoreKind, at_once, signing_keys,
     stripe::{CATALOGUE, OLD_WEBHOOK_SECRET, WEBHOOK_SECRET, event, python, signature},
@@ -168,7 +171,7 @@ async fn a_paid_pack_is_granted_and_mailed_once(store: StoreKind) {
     assert!(deliver(&app, "evt_1", completed, &paid).await);
     // Again, and hours later.
     assert!(deliver(&app, "evt_1", completed, &paid).await);
-    app.clock.advance(auth_core::time::Duration::hours(5));
+    app.clock.advance(Duration::hours(5));
     assert!(deliver(&app, "evt_1", completed, &paid).await);
     // The same session by another event.
     let later = "checkout.session.async_payment_succeeded";

@@ -19,5 +19,6 @@ mod shutdown;
 mod slow;
 mod start;
 mod storm;
+mod stripe;
 mod timing;
 mod wire;

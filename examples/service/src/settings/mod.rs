@@ -7,12 +7,14 @@ mod accounts;
 mod database;
 mod logs;
 mod mail;
+mod payments;
 mod reader;
 mod server;
 mod sign_in;
 
 use std::str::FromStr;
 
+use auth_billing::Stripe;
 use auth_core::Templates;
 
 use self::reader::Reader;
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) environment: Environment,
     pub(crate) logs: Logs,
     pub(crate) mail: Mail,
+    /// `None`: nothing is sold.
+    pub(crate) payments: Option<Stripe>,
     pub(crate) server: Server,
     pub(crate) sign_in: SignIn,
     /// `None`: the built-in ones.
@@ -81,13 +85,10 @@ impl FromStr for Environment {
 
 /// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
 const NOT_OBEYED: &[&str] = &[
-    "CATALOG_FILE",
     "ENABLE_LOGSTASH",
     "LOG_RETENTION",
     "REDIS_URL",
     "STRIPE_API_BASE",
-    "STRIPE_SECRET_KEY",
-    "STRIPE_WEBHOOK_SECRET",
     "SYSLOG_HOST",
     "SYSLOG_PORT",
 ];
@@ -124,6 +125,7 @@ impl Settings {
         let mail = Mail::read(reader, production);
         let server = Server::read(reader, production, generated.internal_api_key);
         let sign_in = SignIn::read(reader, production);
+        let payments = payments::read(reader);
         let templates = reader.optional("MAIL_TEMPLATES", |folder| {
             Templates::with_overrides(folder.as_ref()).map_err(|error| chain(&error))
         });
@@ -142,6 +144,7 @@ impl Settings {
             environment,
             logs,
             mail,
+            payments,
             server,
             sign_in,
             templates,
@@ -328,6 +331,47 @@ mod tests {
             faults[0].starts_with("MAIL_TEMPLATES: fr.ftl, line 2: ") && faults[0].contains("nom"),
             "{faults:?}"
         );
+    }
+
+    #[test]
+    fn stripe_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("catalogue.toml");
+        let pack = "[[credit_packs]]\nname = \"small\"\nprice_id = \"price_1\"\ncredits = \"5\"\n";
+        std::fs::write(&file, pack).unwrap();
+        let base = [("DATABASE_URL", "sqlite::memory:")];
+        let stripe = [
+            ("STRIPE_SECRET_KEY", "sk_test_hunter2"),
+            ("STRIPE_WEBHOOK_SECRET", "whsec_hunter2_0123456789"),
+            ("CATALOG_FILE", file.to_str().unwrap()),
+        ];
+        assert!(parse(&base).unwrap().payments.is_none());
+        let settings = parse(&[&base[..], &stripe].concat()).unwrap();
+        assert_eq!(settings.payments.unwrap().catalogue().packs().len(), 1);
+        for (place, value) in [
+            (0, "hunter2"),
+            (0, "pk_test_hunter2"),
+            (1, "hunter2"),
+            (1, "whsec_hunter2_0123456789,"),
+            (2, "/nowhere/at/all"),
+        ] {
+            let mut changed = stripe;
+            changed[place].1 = value;
+            let faults = parse(&[&base[..], &changed].concat()).err().unwrap();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(faults[0].starts_with(stripe[place].0), "{faults:?}");
+            assert!(!faults[0].contains("hunter2"), "{faults:?}");
+        }
+        for (place, (name, _)) in stripe.iter().enumerate() {
+            let mut rest = stripe.to_vec();
+            rest.remove(place);
+            let faults = parse(&[&base[..], &rest].concat()).err().unwrap();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(faults[0].starts_with(name), "{faults:?}");
+        }
+        std::fs::write(&file, format!("{pack}{pack}")).unwrap();
+        let faults = parse(&[&base[..], &stripe].concat()).err().unwrap();
+        assert_eq!(faults.len(), 2, "{faults:?}");
     }
 
     #[test]
