@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use auth_templates::{TemplateError, Templates};
 use time::{Duration, OffsetDateTime};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::{
     adapters::LocalLimits,
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) duty: Duty,
     pub(crate) keys: KeyRing,
+    looks: Mutex<()>,
     pub(crate) mail_queued: Notify,
     pub(crate) oauth: OAuth,
     pub(crate) passwords: PasswordPool,
@@ -328,6 +329,7 @@ impl AuthBuilder {
                 clock: self.clock,
                 duty: Duty::default(),
                 keys: KeyRing::new(&self.keys, &self.issuer, &self.audience)?,
+                looks: Mutex::new(()),
                 mail_queued: Notify::new(),
                 oauth: self.oauth,
                 passwords,
@@ -405,11 +407,12 @@ impl Auth {
         self.shared.post.is_some()
     }
 
-    /// Whether the store can serve.
+    /// Whether the store can serve. Those who ask at once take turns: it is asked without a budget, and must not be a way to keep the store busy.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it cannot.
     pub async fn ready(&self) -> Result<(), Error> {
+        let _turn = self.shared.looks.lock().await;
         Ok(self.store.ping().await?)
     }
 

@@ -30,7 +30,7 @@ impl ClientIp {
         Self(Arc::new(find))
     }
 
-    /// Nobody's address is known.
+    /// Nobody's address is known, so that everybody is one client to limits.
     pub fn none() -> Self {
         Self::from_fn(|_| None)
     }
@@ -176,7 +176,7 @@ impl Range {
 
 impl Default for ClientIp {
     fn default() -> Self {
-        Self::none()
+        Self::peer()
     }
 }
 
@@ -206,7 +206,8 @@ mod tests {
             .into_parts();
         let expected = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
         assert_eq!(ClientIp::peer().find(&parts), Some(expected));
-        assert_eq!(ClientIp::default().find(&parts), None);
+        assert_eq!(ClientIp::default().find(&parts), Some(expected));
+        assert_eq!(ClientIp::none().find(&parts), None);
     }
 
     fn found(peer: &str, forwarded: &[&str]) -> String {

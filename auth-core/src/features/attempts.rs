@@ -4,8 +4,15 @@ use crate::{
     auth::Auth,
     error::Error,
     ports::Attempt,
-    types::{AccountKey, Client, Digest, Network, UserId},
+    types::{AccountKey, Client, Digest, Network, User, UserId},
 };
+
+/// A password that is tried by a name. Two things are counted: the name, whether or not there is such an account, and the account, which has more than one
+/// name and other doors. Only what the name had is ever told: that two names are over at once would tell that they are of one account.
+pub(super) struct NamedAttempt {
+    name: Attempt,
+    account: Option<Attempt>,
+}
 
 impl Auth {
     /// A password that is tried on an account, by whatever name or door: all of them are counted as one.
@@ -13,14 +20,22 @@ impl Auth {
         self.attempt_of(Digest::of(user.as_uuid().as_bytes()), client)
     }
 
-    /// A password that is tried on a name that no account has. Spelled otherwise, it is the same name.
-    pub(super) fn attempt_on_nobody(&self, name: &str, client: &Client) -> Attempt {
+    /// A password that is tried by a name. Spelled otherwise, it is the same name.
+    pub(super) fn attempt_by_name(
+        &self,
+        name: &str,
+        user: Option<UserId>,
+        client: &Client,
+    ) -> NamedAttempt {
         let name = match AccountKey::login_name(name) {
             Some(AccountKey::Email(email)) => email.key().to_owned(),
             Some(AccountKey::Username(username)) => username.key().to_owned(),
             _ => name.to_lowercase(),
         };
-        self.attempt_of(Digest::of(format!("nobody {name}")), client)
+        NamedAttempt {
+            name: self.attempt_of(Digest::of(format!("name {name}")), client),
+            account: user.map(|user| self.attempt(user, client)),
+        }
     }
 
     fn attempt_of(&self, account: Digest, client: &Client) -> Attempt {
@@ -36,9 +51,44 @@ impl Auth {
         refuse(self.shared.attempts.wait(attempt).await)
     }
 
+    /// Asked before a password that came with a name is compared. `false`: it must not be compared, and whoever sent it is told that it is wrong.
+    pub(super) async fn may_check_named(&self, attempt: &NamedAttempt) -> Result<bool, Error> {
+        self.may_check(&attempt.name).await?;
+        match &attempt.account {
+            Some(account) => Ok(self.shared.attempts.wait(account).await.is_none()),
+            None => Ok(true),
+        }
+    }
+
     /// Asked after a password was compared, before anybody is told what came of it.
     pub(super) async fn settle(&self, attempt: &Attempt, is_right: bool) -> Result<(), Error> {
         refuse(self.shared.attempts.settle(attempt, is_right).await)
+    }
+
+    /// As [`settle`](Self::settle); what comes back is what may be told of `is_right`.
+    pub(super) async fn settle_named(
+        &self,
+        attempt: &NamedAttempt,
+        is_right: bool,
+    ) -> Result<bool, Error> {
+        let is_right = match &attempt.account {
+            Some(account) => {
+                let wait = self.shared.attempts.settle(account, is_right).await;
+                is_right && wait.is_none()
+            }
+            None => is_right,
+        };
+        self.settle(&attempt.name, is_right).await?;
+        Ok(is_right)
+    }
+
+    /// Somebody proved to be the owner of an account in another way than by its password.
+    pub(super) async fn forget_attempts(&self, user: &User, client: &Client) {
+        let names = [user.username.as_str(), user.email.as_str()];
+        let names = names.map(|name| self.attempt_by_name(name, None, client).name);
+        for attempt in names.into_iter().chain([self.attempt(user.id, client)]) {
+            self.shared.attempts.forget(&attempt).await;
+        }
     }
 }
 

@@ -26,14 +26,13 @@ impl Auth {
             Some(key) => self.store.account(&key).await?,
             None => None,
         };
-        let attempt = match &account {
-            Some(account) => self.attempt(account.user.id, client),
-            None => self.attempt_on_nobody(&cmd.name, client),
-        };
-        self.may_check(&attempt).await?;
+        let user_id = account.as_ref().map(|account| account.user.id);
+        let attempt = self.attempt_by_name(&cmd.name, user_id, client);
+        let may_compare = self.may_check_named(&attempt).await?;
         // Hash even when there is nothing to compare with, or the time tells which names exist.
         let stored = account
             .as_ref()
+            .filter(|_| may_compare)
             .and_then(|account| account.password.clone());
         let verdict = self
             .shared
@@ -42,14 +41,13 @@ impl Auth {
             .await?;
 
         let now = self.now();
-        let user_id = account.as_ref().map(|account| account.user.id);
         let account = account.filter(|Account { user, .. }| {
             // Whoever registers in secret must not learn by a login whether it made an account.
             let is_open = user.is_verified || !self.enumeration_protection();
             verdict != Verdict::Mismatch && is_open && !user.is_disabled
         });
-        self.settle(&attempt, account.is_some()).await?;
-        let Some(account) = account else {
+        let is_right = self.settle_named(&attempt, account.is_some()).await?;
+        let Some(account) = account.filter(|_| is_right) else {
             self.store
                 .append(self.record(AuditEvent::LoginFailed, user_id, None, client, now))
                 .await?;

@@ -90,8 +90,7 @@ impl Auth {
         {
             Redeemed::Done(_) => {
                 // Or who forgot the old password could not log in with the new one.
-                let attempt = self.attempt(user.id, client);
-                self.shared.attempts.forget(&attempt).await;
+                self.forget_attempts(&user, client).await;
                 self.shared.mail_queued.notify_one();
                 Ok(())
             }

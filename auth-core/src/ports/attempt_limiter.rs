@@ -11,11 +11,13 @@ pub const WINDOW: Duration = Duration::minutes(15);
 pub const WRONG_IN_A_ROW: u32 = 100;
 /// How often a password of such an account is checked.
 pub const SLOW: Duration = Duration::MINUTE;
+/// How long wrong passwords in a row are remembered, which a slow guesser would have to wait for, and the networks of right ones.
+pub const REMEMBERED: Duration = Duration::days(30);
 
 /// Who tries a password of which account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
-    /// Of the account's id, or of a name that no account has.
+    /// Of the account's id, or of a name that it may have.
     pub account: Digest,
     /// From where.
     pub network: Network,
@@ -27,7 +29,9 @@ pub struct Attempt {
 ///
 /// 1. After [`WRONG_FROM_A_NETWORK`] wrong ones within [`WINDOW`], nothing is told any more of that account's password to that network until
 ///    one of them is older than that. Other networks are not concerned.
-/// 2. After [`WRONG_IN_A_ROW`] wrong ones from anywhere without a right one between them, one check is told of every [`SLOW`].
+/// 2. After [`WRONG_IN_A_ROW`] wrong ones from anywhere without a right one between them, one check is told of every [`SLOW`]. Whoever is many could
+///    take every one of them, so networks from which a right one came within [`REMEMBERED`] are excepted (NIST SP 800-63B-4 §3.2.2): there rule 1 alone
+///    holds, and the owner is not kept out.
 /// 3. Nobody is locked out for ever, and an account that does not exist behaves as one that does.
 ///
 /// Each check is asked about twice: before it, so that no work is done for nothing, and after it, in one atomic step that counts it and says whether its

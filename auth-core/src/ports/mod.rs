@@ -19,7 +19,7 @@ mod user_store;
 #[doc(hidden)] // for `delegate!`
 pub use async_trait::async_trait;
 pub use attempt_limiter::{
-    Attempt, AttemptLimiter, SLOW, WINDOW, WRONG_FROM_A_NETWORK, WRONG_IN_A_ROW,
+    Attempt, AttemptLimiter, REMEMBERED, SLOW, WINDOW, WRONG_FROM_A_NETWORK, WRONG_IN_A_ROW,
 };
 pub use audit::AuditLog;
 pub use billing_store::BillingStore;

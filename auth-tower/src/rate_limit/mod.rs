@@ -1,7 +1,7 @@
 //! Limits on how much one client asks for.
 //!
 //! 1. Every client has one budget for `/auth/*` and `/update-password` ([`RateClass::Auth`]) and one for the rest ([`RateClass::Default`]): 100 and 1000
-//!    requests a minute by default, as many at once, refilled evenly (GCRA).
+//!    requests a minute by default, as many at once, refilled evenly (GCRA). `/health` and `/health/ready` take from none.
 //! 2. A client is an IPv4 address or an IPv6 /64, as [`ClientIp`] finds it. Those whose address is not known share one budget.
 //! 3. A request over the budget is answered 429 `rate_limited` before anything of it is looked at, and takes nothing from the budget.
 //! 4. Every answer under a limit says how the budget stands: `RateLimit-Policy: "auth";q=100;w=60` and `RateLimit: "auth";r=99;t=1`, `t` being the seconds
@@ -12,7 +12,7 @@
 //!
 //! # Deployment
 //! Tell the router where the client's address is to be found ([`AuthRouter::client_ip`](crate::AuthRouter::client_ip)), or all clients share one budget.
-//! Budgets are kept in the memory of the process, at most 96 MiB whoever asks; [`over`](RateLimits::over) shares them among several processes.
+//! Budgets are kept in the memory of the process, at most 64 MiB whoever asks; [`over`](RateLimits::over) shares them among several processes.
 //!
 //! # Example
 //! ```
@@ -68,12 +68,15 @@ impl RateClass {
         }
     }
 
-    /// Of a route, by its path without prefix.
-    pub(crate) fn of(path: &str) -> Self {
+    /// Of a route, by its path without prefix. Health is in none: who looks after the service must hear of it, however much others ask from the same
+    /// address.
+    pub(crate) fn of(path: &str) -> Option<Self> {
         if path.starts_with("/auth/") || path == "/update-password" {
-            Self::Auth
+            Some(Self::Auth)
+        } else if matches!(path, "/health" | "/health/ready") {
+            None
         } else {
-            Self::Default
+            Some(Self::Default)
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The way of a request through our routes.
 
+use std::sync::Once;
+
 use auth_billing::Billing;
 use auth_core::{
     Auth,
@@ -31,6 +33,8 @@ pub(crate) struct Dispatch {
     pub(crate) auth: Auth,
     pub(crate) billing: Option<Billing>,
     pub(crate) client_ip: ClientIp,
+    /// Told once: the host has not said where addresses are to be found.
+    pub(crate) is_blind: Once,
     pub(crate) keys: InternalKeys,
     pub(crate) limits: Option<RateLimits>,
     pub(crate) paths: Paths,
@@ -163,10 +167,14 @@ impl Dispatch {
             .ok_or_else(|| Problem::MethodNotAllowed(resource.allow.clone()))?;
         let client = self.client(parts, request_id);
 
-        if let Some(limits) = &self.limits {
+        if let (Some(limits), Some(class)) = (&self.limits, route.info.rate_class) {
+            if client.ip.is_none() {
+                self.is_blind.call_once(|| {
+                    tracing::warn!("no address of a client is known: all of them share one budget");
+                });
+            }
             let network = Network::of_client(client.ip);
-            let Limited { standing, .. } =
-                *limited.insert(limits.take(route.info.rate_class, network).await);
+            let Limited { standing, .. } = *limited.insert(limits.take(class, network).await);
             if !standing.is_admitted {
                 return Err(Problem::RateLimited(standing.next));
             }

@@ -9,7 +9,7 @@ mod table;
 mod tests;
 mod unit_of_work;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use auth_billing::Billing;
 use auth_core::Auth;
@@ -64,12 +64,12 @@ pub struct AuthRouter {
 }
 
 impl AuthRouter {
-    /// All endpoints, under the default [limits](crate::rate_limit), without a prefix, an internal key or a known client address.
+    /// All endpoints, under the default [limits](crate::rate_limit), without a prefix or an internal key; clients are the other ends of connections.
     pub fn new(auth: &Auth) -> Self {
         Self {
             auth: auth.clone(),
             billing: None,
-            client_ip: ClientIp::none(),
+            client_ip: ClientIp::peer(),
             keys: InternalKeys::none(),
             limits: Some(RateLimits::default()),
             prefix: Prefix::default(),
@@ -84,7 +84,11 @@ impl AuthRouter {
         self
     }
 
-    /// How the client's address is found.
+    /// How the client's address is found; [`ClientIp::peer`] by default, for which the host puts a [`PeerAddr`](crate::PeerAddr) into each request.
+    ///
+    /// # Security
+    /// Clients whose address is not known are one to all limits: they share one budget, and ten wrong passwords of one of them keep all of them from an
+    /// account. It is logged when the first of them comes.
     pub fn client_ip(mut self, client_ip: ClientIp) -> Self {
         self.client_ip = client_ip;
         self
@@ -153,6 +157,7 @@ impl AuthRouter {
             auth: self.auth,
             billing: self.billing,
             client_ip: self.client_ip,
+            is_blind: Once::new(),
             keys: self.keys,
             limits: self.limits,
             paths,

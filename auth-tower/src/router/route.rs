@@ -74,8 +74,8 @@ pub struct RouteInfo {
     pub path: &'static str,
     /// Who may call it.
     pub class: Class,
-    /// Which budget its requests take from.
-    pub rate_class: RateClass,
+    /// Which budget its requests take from, if they do.
+    pub rate_class: Option<RateClass>,
     /// Where its fields come from.
     pub input: Input,
     /// The most bytes of a body.

@@ -1,4 +1,8 @@
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -339,6 +343,7 @@ async fn panics(_: Ctx) -> Result<Reply, Problem> {
 
 fn service_of(host: &Host, routes: impl IntoIterator<Item = Route>) -> AuthService {
     AuthService::new(Arc::new(Dispatch {
+        is_blind: Once::new(),
         auth: host.auth.clone(),
         billing: None,
         client_ip: ClientIp::none(),

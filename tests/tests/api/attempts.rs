@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 auth_tests::on_each_store! {
     after_ten_wrong_passwords_from_one_network_none_is_looked_at
     every_door_of_an_account_is_counted_as_one
+    names_of_one_account_look_like_names_of_two
+    whoever_is_many_does_not_keep_the_owner_out
     an_unknown_name_behaves_as_a_known_one
     of_many_guesses_at_once_ten_are_answered
     after_a_hundred_wrong_passwords_in_a_row_one_a_minute_is_looked_at
@@ -97,13 +99,96 @@ async fn every_door_of_an_account_is_counted_as_one(store: StoreKind) {
         let answer = call.await;
         assert!(matches!(answer.status, 400 | 401), "{answer:?}");
     }
+    let mut right = doors(PASSWORD);
+    let others = right.split_off(4);
+    for login in right {
+        // None of her names was tried ten times: that they have something in common is not said.
+        login.await.refused(401, "invalid_credentials");
+    }
     let state = app.state_of(&ada).await;
-    for call in doors(PASSWORD) {
+    for call in others {
         wait(&call.await);
     }
     assert_eq!(app.state_of(&ada).await, state);
     // What needs no password is open.
     app.get("/auth/me").by(&ada).from(HERE).await.ok(200);
+}
+
+/// Or whoever guesses at a name would learn which address it has.
+async fn names_of_one_account_look_like_names_of_two(store: StoreKind) {
+    let app = App::on(store).await;
+    for name in ["ada", "bob"] {
+        app.verified(name).await;
+    }
+    let ada = ("ada", "ada@example.org");
+    let networks = |count: u8| (0..count).map(|number| format!("203.0.{number}.1"));
+    for (first, second) in [ada, (ada.1, ada.0)] {
+        let mut stories = Vec::new();
+        for second in [second, "bob", "bob@example.org", "nobody"] {
+            let mut told = Vec::new();
+            let mut try_one = async |name: &str, peer: &str| {
+                let call = login(&app, name, "wrong").from(peer);
+                let answer = call.header("x-request-id", "same").await;
+                told.push((answer.status, answer.bytes.clone(), answer.headers.clone()));
+            };
+            for name in [first, second] {
+                for _ in 0..11 {
+                    try_one(name, HERE).await;
+                }
+            }
+            for peer in networks(100) {
+                try_one(first, &peer).await;
+            }
+            for name in [first, second] {
+                try_one(name, ELSEWHERE).await;
+            }
+            stories.push(told);
+            // The rows end with a right password; none is right before its minute, and the ten from here are forgotten after a quarter of an hour.
+            app.clock.advance(Duration::minutes(15));
+            for name in [ada.0, "bob"] {
+                login(&app, name, PASSWORD).from("100.64.0.1").await.ok(200);
+            }
+            for name in [ada.1, "bob@example.org"] {
+                login(&app, name, PASSWORD).from("100.64.0.1").await.ok(200);
+            }
+        }
+        let statuses: Vec<u16> = stories[0].iter().map(|told| told.0).collect();
+        let (told, waits) = statuses.split_at(10);
+        assert!(told.iter().all(|status| *status == 401), "{statuses:?}");
+        assert_eq!(waits[..2], [429, 401]);
+        assert_eq!(statuses[statuses.len() - 2..], [429, 401]);
+        for story in &stories {
+            assert_eq!(*story, stories[0], "{first}");
+        }
+    }
+    // The right password is not told either where the account is over, and it is from elsewhere.
+    ten_wrong(&app, ada.0).await;
+    let blind = login(&app, ada.1, PASSWORD).from(HERE).await;
+    blind.refused(401, "invalid_credentials");
+    login(&app, ada.1, PASSWORD).from(ELSEWHERE).await.ok(200);
+}
+
+/// Many networks could take every one of the checks that an account has a minute.
+async fn whoever_is_many_does_not_keep_the_owner_out(store: StoreKind) {
+    let app = App::on(store).await;
+    app.verified("ada").await;
+    login(&app, "ada", PASSWORD).from(HERE).await.ok(200);
+    for number in 0..100 {
+        let peer = format!("203.0.{number}.1");
+        let answer = login(&app, "ada", "wrong").from(&peer).await;
+        answer.refused(401, "invalid_credentials");
+    }
+    wait(&login(&app, "ada", PASSWORD).from(ELSEWHERE).await);
+    // Where she has been before, she has her ten like everybody.
+    let answer = login(&app, "ada", "wrong").from(HERE).await;
+    answer.refused(401, "invalid_credentials");
+    login(&app, "ada", PASSWORD).from(HERE).await.ok(200);
+    // One line is one network: ten guesses for all of it.
+    for number in 0..12 {
+        let peer = format!("2001:db8:0:{number:x}::1");
+        let answer = login(&app, "ada", "wrong").from(&peer).await;
+        assert_eq!(answer.status == 429, number >= 10, "{answer:?}");
+    }
 }
 
 async fn an_unknown_name_behaves_as_a_known_one(store: StoreKind) {

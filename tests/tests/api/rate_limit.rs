@@ -45,8 +45,8 @@ async fn of_a_burst_a_hundred_pass_and_then_what_is_refilled() {
 async fn an_answer_says_how_the_budget_stands() {
     let app = App::start().await;
     let client = limited(&app);
-    let first = client.get("/health").from("192.0.2.1").await;
-    first.ok(200);
+    let first = client.get("/credits/balance").from("192.0.2.1").await;
+    first.refused(401, "invalid_api_key");
     assert_eq!(first.header("ratelimit-policy"), "\"default\";q=1000;w=60");
     assert_eq!(first.header("ratelimit"), "\"default\";r=999;t=1");
     // What is refused for another reason says it, too.
@@ -69,15 +69,15 @@ async fn every_route_takes_from_the_budget_of_its_class() {
         let client = limited(&app);
         let path = path_of(&route);
         let is_auth = route.path.starts_with("/auth/") || route.path == "/update-password";
-        let class = if is_auth {
-            RateClass::Auth
+        let (class, standing) = if is_auth {
+            (Some(RateClass::Auth), "\"auth\";r=99;t=1")
+        } else if route.path.starts_with("/health") {
+            (None, "")
         } else {
-            RateClass::Default
+            (Some(RateClass::Default), "\"default\";r=999;t=1")
         };
         assert_eq!(route.rate_class, class, "{}", route.path);
         let answer = client.call(route.method.as_str(), &path).await;
-        let left = if is_auth { 99 } else { 999 };
-        let standing = format!("\"{class}\";r={left};t=1");
         assert_eq!(answer.header("ratelimit"), standing, "{}", route.path);
     }
 }
@@ -110,7 +110,20 @@ async fn a_request_over_the_budget_is_looked_at_no_further() {
     method.refused(405, "method_not_allowed");
     from_here(client.call("OPTIONS", "/auth/me")).await.ok(204);
     // The rest has a budget of its own.
-    from_here(client.get("/health")).await.ok(200);
+    let balance = from_here(client.get("/credits/balance")).await;
+    balance.refused(401, "invalid_api_key");
+}
+
+/// The probes of a load balancer may come from the address that all clients seem to have.
+#[tokio::test]
+async fn health_is_told_however_often_it_is_asked() {
+    let app = App::start().await;
+    let client = limited(&app);
+    for path in ["/health", "/health/ready"] {
+        assert_eq!(admitted(&client, path, "192.0.2.1", 1100).await, 1100);
+    }
+    let other = client.get("/credits/balance").from("192.0.2.1").await;
+    assert_eq!(other.header("ratelimit"), "\"default\";r=999;t=1");
 }
 
 #[tokio::test]
