@@ -33,6 +33,7 @@ mod person;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod redis;
 mod routes;
 pub mod smtp;
 mod store;

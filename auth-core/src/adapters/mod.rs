@@ -4,6 +4,8 @@ mod local_limits;
 mod memory;
 #[cfg(feature = "oidc")]
 mod oidc;
+#[cfg(feature = "redis")]
+mod redis_limits;
 #[cfg(feature = "smtp")]
 mod smtp;
 
@@ -11,5 +13,7 @@ pub use local_limits::LocalLimits;
 pub use memory::MemoryStore;
 #[cfg(feature = "oidc")]
 pub use oidc::{OidcError, OidcProvider};
+#[cfg(feature = "redis")]
+pub use redis_limits::{InvalidRedisUrl, RedisLimits};
 #[cfg(feature = "smtp")]
 pub use smtp::{InvalidSender, Sender, SmtpEncryption, SmtpError, SmtpMailer, SmtpMailerBuilder};

@@ -59,23 +59,22 @@ impl Quota {
         let whole = interval.saturating_mul(burst);
         // What lies further ahead was written under another clock or quota.
         let owed = full_at.unwrap_or(now).saturating_sub(now).min(whole);
-        let nanoseconds = |n: u64| Duration::nanoseconds(i64::try_from(n).unwrap_or(i64::MAX));
-        if owed + interval > whole {
-            let standing = Standing {
-                is_admitted: false,
-                remaining: 0,
-                next: nanoseconds(owed + interval - whole),
-            };
-            return (now + owed, standing);
-        }
-        let owed = owed + interval;
-        let left = whole - owed;
-        let standing = Standing {
-            is_admitted: true,
+        let is_admitted = owed + interval <= whole;
+        let owed = if is_admitted { owed + interval } else { owed };
+        (now + owed, self.standing(is_admitted, owed))
+    }
+
+    /// How a budget stands that will be full in so many nanoseconds.
+    pub fn standing(self, is_admitted: bool, owed: u64) -> Standing {
+        let interval = self.interval();
+        let whole = interval.saturating_mul(u64::from(self.burst()));
+        let left = whole.saturating_sub(owed);
+        let next = i64::try_from(interval - left % interval).unwrap_or(i64::MAX);
+        Standing {
+            is_admitted,
             remaining: u32::try_from(left / interval).unwrap_or(u32::MAX),
-            next: nanoseconds(interval - left % interval),
-        };
-        (now + owed, standing)
+            next: Duration::nanoseconds(next),
+        }
     }
 }
 

@@ -167,6 +167,10 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         let name = ProviderName::parse("google")?;
         builder = builder.oauth_provider(name, callback, google.provider.clone());
     }
+    if let Some(redis) = &settings.server.redis {
+        redis.connect().await;
+        builder = builder.attempt_limiter(redis.clone());
+    }
     let builder = builder.allowed_redirects(settings.sign_in.allowed_redirects.iter().cloned());
     let auth = mailing.offer(builder, links).build()?;
 
@@ -256,6 +260,9 @@ fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String
     };
     line("database", &settings.database.url.to_string());
     line("mail", &mailing.to_string());
+    if settings.server.redis.is_some() {
+        line("limits", "shared over Redis");
+    }
     match settings.database.url.secrets_file() {
         _ if settings.environment != Environment::Development => {}
         Some(file) => {

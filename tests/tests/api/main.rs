@@ -30,5 +30,6 @@ mod revoke;
 mod same_answers;
 mod secrets;
 mod sessions;
+mod shared_limits;
 mod stripe_webhook;
 mod verify_email;

@@ -9,6 +9,7 @@ mod google;
 mod hangup;
 mod ledger;
 mod life;
+mod limits;
 mod load;
 mod mails;
 mod migrate;

@@ -87,7 +87,6 @@ impl FromStr for Environment {
 const NOT_OBEYED: &[&str] = &[
     "ENABLE_LOGSTASH",
     "LOG_RETENTION",
-    "REDIS_URL",
     "STRIPE_API_BASE",
     "SYSLOG_HOST",
     "SYSLOG_PORT",
@@ -240,10 +239,11 @@ mod tests {
             ("RATE_LIMIT_DEFAULT_PER_MINUTE", "hunter2"),
             ("TRUSTED_PROXIES", "10.0.0.0/8,hunter2"),
             ("CORS_ALLOWED_ORIGINS", "https://app.test.org,hunter2"),
+            ("REDIS_URL", "hunter2"),
         ])
         .err()
         .unwrap();
-        assert_eq!(faults.len(), 17, "{faults:#?}");
+        assert_eq!(faults.len(), 18, "{faults:#?}");
         assert!(!faults.concat().contains("hunter2"), "{faults:#?}");
     }
 
@@ -267,6 +267,8 @@ mod tests {
             ("CORS_ALLOWED_ORIGINS", "https://eve@app.test.org"),
             ("CORS_ALLOWED_ORIGINS", "app.test.org"),
             ("CORS_ALLOWED_ORIGINS", "null"),
+            ("REDIS_URL", "redis://redis.test.org"),
+            ("REDIS_URL", "redis://:secret@10.0.0.1:6379/1"),
             ("SECRET_KEY_PREVIOUS", strong),
             ("SECRET_KEY_PREVIOUS", "short"),
             (

@@ -3,7 +3,7 @@ use std::{
     num::NonZeroU32,
 };
 
-use auth_core::{Links, types::Secret};
+use auth_core::{Links, adapters::RedisLimits, types::Secret};
 use auth_tower::{ClientIp, InternalKeys, RateLimits, TrustedProxies};
 
 use http::{HeaderValue, Uri};
@@ -23,6 +23,8 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) proxies: TrustedProxies,
     pub(crate) rate_limits: RateLimits,
+    /// `None`: this process counts for itself.
+    pub(crate) redis: Option<RedisLimits>,
     pub(crate) service_name: String,
 }
 
@@ -35,6 +37,14 @@ impl Server {
         let proxies = reader
             .optional("TRUSTED_PROXIES", TrustedProxies::parse)
             .unwrap_or_default();
+        let redis = redis(reader, production);
+        let mut rate_limits = RateLimits::per_minute(
+            per_minute(reader, "RATE_LIMIT_AUTH_PER_MINUTE", 100),
+            per_minute(reader, "RATE_LIMIT_DEFAULT_PER_MINUTE", 1000),
+        );
+        if let Some(redis) = &redis {
+            rate_limits = rate_limits.over(redis.clone());
+        }
         Self {
             client_ip: ClientIp::behind(proxies.clone()),
             cors: origins(reader, production),
@@ -47,10 +57,8 @@ impl Server {
                 text.parse().map_err(|_| "must be a number from 0 to 65535")
             }),
             proxies,
-            rate_limits: RateLimits::per_minute(
-                per_minute(reader, "RATE_LIMIT_AUTH_PER_MINUTE", 100),
-                per_minute(reader, "RATE_LIMIT_DEFAULT_PER_MINUTE", 1000),
-            ),
+            rate_limits,
+            redis,
             service_name: reader.or("SERVICE_NAME", "authService".to_owned(), |text| {
                 let fits = text.chars().count() <= 60 && !text.chars().any(char::is_control);
                 fits.then(|| text.to_owned())
@@ -88,6 +96,33 @@ fn origin(text: &str) -> Option<HeaderValue> {
         && !authority.as_str().contains('@')
         && text == format!("{scheme}://{authority}").to_ascii_lowercase();
     is_origin.then(|| text.parse().ok())?
+}
+
+fn redis(reader: &mut Reader, production: bool) -> Option<RedisLimits> {
+    let url = reader.optional("REDIS_URL", |text| Ok::<_, &str>(text.to_owned()))?;
+    if production && !is_private(&url) {
+        reader.fault(
+            "REDIS_URL",
+            "must be rediss:// in production, unless the server is on this machine",
+        );
+    }
+    match RedisLimits::open(&Secret::new(url)) {
+        Ok(limits) => Some(limits),
+        Err(error) => {
+            reader.fault("REDIS_URL", error);
+            None
+        }
+    }
+}
+
+/// Whether nobody between us and the server reads along, or has a word in it.
+fn is_private(redis: &str) -> bool {
+    let Ok(uri) = redis.parse::<Uri>() else {
+        // A socket has no host; what is no address is refused as such.
+        return true;
+    };
+    matches!(uri.scheme_str(), Some("rediss" | "valkeys"))
+        || matches!(uri.host(), None | Some("127.0.0.1" | "localhost" | "[::1]"))
 }
 
 fn per_minute(reader: &mut Reader, name: &str, default: u32) -> NonZeroU32 {
