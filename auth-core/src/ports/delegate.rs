@@ -9,7 +9,7 @@
 ///     accounts: MemoryStore,
 /// }
 ///
-/// delegate!(AuditLog, CreditStore, IdentityStore, Outbox, SessionStore, Store, UserStore for Shop => accounts);
+/// delegate!(AuditLog, BillingStore, CreditStore, IdentityStore, Outbox, SessionStore, Store, UserStore for Shop => accounts);
 /// ```
 ///
 /// # Security
@@ -24,6 +24,21 @@ macro_rules! delegate {
     (@AuditLog $store:ty, $field:ident) => {
         $crate::delegate!(@port AuditLog $store, $field:
             audit_entries(user: $crate::types::UserId, limit: u32) -> Vec<$crate::types::AuditEntry>;
+        );
+    };
+    (@BillingStore $store:ty, $field:ident) => {
+        $crate::delegate!(@port BillingStore $store, $field:
+            apply_payment_event(event: $crate::types::PaymentEvent) -> $crate::types::Processed;
+            customer(user: $crate::types::UserId) -> Option<$crate::types::PaymentRef>;
+            keep_customer(user: $crate::types::UserId, customer: $crate::types::PaymentRef) -> Option<$crate::types::PaymentRef>;
+            debt(user: $crate::types::UserId) -> $crate::types::Credits;
+            subscriptions(user: $crate::types::UserId) -> Vec<$crate::types::Subscription>;
+            keep_subscription(user: $crate::types::UserId, subscription: $crate::types::Subscription) -> ();
+            abandoned_subscriptions(limit: u32) -> Vec<$crate::types::PaymentRef>;
+            alarming_events(since: $crate::time::OffsetDateTime, limit: u32) -> Vec<$crate::types::KeptEvent>;
+            purchases(
+                since: $crate::time::OffsetDateTime, after: Option<($crate::time::OffsetDateTime, $crate::types::PaymentRef)>, limit: u32
+            ) -> Vec<$crate::types::KeptPurchase>;
         );
     };
     (@CreditStore $store:ty, $field:ident) => {
