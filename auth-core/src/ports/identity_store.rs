@@ -45,7 +45,7 @@ pub trait IdentityStore: Send + Sync + 'static {
     -> Result<Linked, StoreError>;
 
     /// Takes the identity of a provider from an account, moves the version on, ends every session but `session`, and kills unused mailed tokens, as a
-    /// change of the password does: whoever came through the identity stays out. What opens the account last stays, also when two calls take
+    /// change of the password does: whoever came through the identity is out. What opens the account last stays, also when two calls take
     /// different ones at once.
     /// `session`, which asks, must be live at `now`.
     ///

@@ -19,6 +19,7 @@ use oauth2::{
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
 use self::{
     documents::{Discovery, Documents},
@@ -37,7 +38,7 @@ use crate::{
 /// 1. Authorization code flow with PKCE (S256), `state` and `nonce`. ID tokens are RS256 or ES256, by a key of the provider's key set.
 /// 2. Discovery document and key set are kept for an hour. A key that is not in the set is looked for at most once a minute.
 /// 3. A request ends after five seconds, a call after ten, an answer after 256 KiB; redirects are not followed. What only reads is tried twice; after
-///    that failed, nobody tries for ten seconds.
+///    that failed, nobody tries for ten seconds. While 64 calls are under way, another one fails at once.
 /// 4. The certificates of the operating system decide whom it trusts; proxies of the environment are not used.
 ///
 /// ```
@@ -58,10 +59,14 @@ pub struct OidcProvider {
     http: Http,
     /// Of one call, with all requests that it takes and all that it waits for.
     patience: Duration,
+    /// For calls under way.
+    places: Arc<Semaphore>,
 }
 
 /// Of one request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Calls at once. More of them wait for a provider that says nothing, and would fill what the host has for all requests.
+const PLACES: usize = 64;
 
 /// Who may issue ID tokens.
 #[derive(Clone)]
@@ -133,6 +138,7 @@ impl OidcProvider {
             documents: Arc::default(),
             http: Http::new(PATIENCE)?,
             patience: 2 * PATIENCE,
+            places: Arc::new(Semaphore::new(PLACES)),
         })
     }
 
@@ -190,11 +196,15 @@ impl OidcProvider {
         Ok(self)
     }
 
-    /// Whatever a call takes, in its time.
+    /// Whatever a call takes, in its time, and not beside too many others.
     async fn in_time<T>(
         &self,
         call: impl Future<Output = Result<T, ProviderError>> + Send,
     ) -> Result<T, ProviderError> {
+        let _place = self
+            .places
+            .try_acquire()
+            .map_err(|full| ProviderError::Unavailable(full.into()))?;
         match tokio::time::timeout(self.patience, call).await {
             Ok(answer) => answer,
             Err(elapsed) => Err(ProviderError::Unavailable(elapsed.into())),
@@ -411,8 +421,8 @@ fn token_fault(error: RequestTokenError<HttpError, BasicErrorResponse>) -> Provi
 
 #[cfg(test)]
 mod tests {
-    use super::{OidcProvider, is_private, may_name};
-    use crate::types::Secret;
+    use super::{OidcProvider, PLACES, is_private, may_name};
+    use crate::{ports::ProviderError, types::Secret};
 
     #[test]
     fn only_encrypted_issuers_are_taken() {
@@ -449,6 +459,21 @@ mod tests {
         ] {
             assert_eq!(may_name(issuer, address), may, "{issuer} {address}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_silent_provider_takes_no_more_than_its_places() {
+        let provider = OidcProvider::google("id", Secret::new("secret".to_owned())).unwrap();
+        let all = u32::try_from(PLACES).unwrap();
+        let taken = provider.clone();
+        let taken = taken.places.try_acquire_many(all).unwrap();
+        let refused = provider.in_time(async { Ok(()) }).await;
+        assert!(
+            matches!(refused, Err(ProviderError::Unavailable(_))),
+            "{refused:?}"
+        );
+        drop(taken);
+        provider.in_time(async { Ok(()) }).await.unwrap();
     }
 
     #[test]

@@ -147,7 +147,10 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 async fn a_code_with_a_challenge_is_traded_by_its_page_alone(store: StoreKind) {
     let world = World::on(store).await;
     let code = world
-        .code_by("ada", &format!("&code_challenge={CHALLENGE}"))
+        .code_by(
+            "ada",
+            &format!("&code_challenge={CHALLENGE}&code_challenge_method=S256"),
+        )
         .await;
     for body in [
         json!({"code": code}),
@@ -171,6 +174,14 @@ async fn a_code_with_a_challenge_is_traded_by_its_page_alone(store: StoreKind) {
             [("code_challenge", "invalid_code_challenge")]
         );
     }
+    let plain = format!("code_challenge={CHALLENGE}&code_challenge_method=plain");
+    let path = format!("/auth/oauth/google/login?{plain}");
+    let answer = world.app.get(&path).await;
+    answer.refused(422, "validation_failed");
+    assert_eq!(
+        answer.faults(),
+        [("code_challenge_method", "invalid_code_challenge_method")]
+    );
 }
 
 /// Somebody took the challenge of the page away (RFC 9700 §2.1.1).

@@ -2,10 +2,11 @@ use auth_core::time::Duration;
 use auth_tests::{Call, PASSWORD, Person, StoreKind, at_once};
 use serde_json::{Value, json};
 
-use super::{World, claims};
+use super::{World, claims, hosted};
 
 auth_tests::on_each_store! {
     an_unlinked_identity_opens_nothing
+    who_the_provider_says_has_the_address_comes_back
     what_is_not_linked_is_not_unlinked
     the_last_sign_in_method_is_kept
     of_the_last_two_sign_in_methods_at_once_one_is_kept
@@ -62,6 +63,27 @@ async fn an_unlinked_identity_opens_nothing(store: StoreKind) {
     // It may be linked again, by anybody.
     let bob = world.app.verified("bob").await;
     world.link("google", &bob, "ada").await;
+}
+
+/// Its owner could have a password mailed as well.
+async fn who_the_provider_says_has_the_address_comes_back(store: StoreKind) {
+    let world = World::on(store).await;
+    let ada = world.app.verified("ada").await;
+    world.sign_in(hosted("ada")).await.ok(200);
+    let body = json!({"password": PASSWORD});
+    unlink(&world, "google", &ada, body).await.ok(200);
+    let back = world.sign_in(hosted("ada")).await;
+    assert_eq!(Person::of(back.ok(200), PASSWORD).id, ada.id);
+    let templates = world.app.templates_to("ada@example.org").await;
+    assert_eq!(
+        templates,
+        [
+            "welcome",
+            "google_linked",
+            "google_unlinked",
+            "google_linked"
+        ]
+    );
 }
 
 async fn what_is_not_linked_is_not_unlinked(store: StoreKind) {
