@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
     process::{Child, Command},
     sync::watch,
     time::timeout,
@@ -150,6 +150,7 @@ impl Home {
         Launch {
             command,
             home: self.clone(),
+            input: Vec::new(),
         }
     }
 
@@ -239,6 +240,7 @@ fn read_mail(file: &Path) -> Mail {
 pub struct Launch {
     command: Command,
     home: Home,
+    input: Vec<u8>,
 }
 
 impl Launch {
@@ -256,6 +258,18 @@ impl Launch {
     /// Adds an argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments, separated by spaces.
+    pub fn args(mut self, arguments: &str) -> Self {
+        self.command.args(arguments.split(' '));
+        self
+    }
+
+    /// What it reads from standard input when it is [run](Self::run); nothing else.
+    pub fn input(mut self, text: &str) -> Self {
+        self.input = text.as_bytes().to_owned();
         self
     }
 
@@ -298,7 +312,14 @@ impl Launch {
 
     /// Waits until it has ended by itself.
     pub async fn run(mut self) -> Ended {
+        if !self.input.is_empty() {
+            self.command.stdin(Stdio::piped());
+        }
         let mut child = self.command.spawn().unwrap();
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that ends without reading is judged by how it ended.
+            let _ = stdin.write_all(&self.input).await;
+        }
         let output = Output::of(&mut child);
         output.end(child).await
     }

@@ -20,6 +20,7 @@ mod revoke;
 mod sessions;
 mod verify_email;
 
+pub use admin::NewUser;
 pub use change_email::ChangeEmail;
 pub use change_password::ChangePassword;
 pub use diagnostics::TemplateReport;

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, path::PathBuf, str::FromStr, time::Dura
 use auth_billing::Billing;
 use auth_core::{
     Auth, AuthBuilder, SigningKeys,
-    ports::{BillingStore, CreditStore, Outbox},
+    ports::{BillingStore, CreditStore, Outbox, UserStore},
     types::Secret,
 };
 use auth_store_postgres::{PgStore, SchemaError};
@@ -153,6 +153,13 @@ impl Database {
     }
 
     pub(crate) fn outbox(&self) -> &dyn Outbox {
+        match self {
+            Self::Postgres(store) => store,
+            Self::Sqlite(store) => store,
+        }
+    }
+
+    pub(crate) fn users(&self) -> &dyn UserStore {
         match self {
             Self::Postgres(store) => store,
             Self::Sqlite(store) => store,

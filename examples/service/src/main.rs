@@ -1,7 +1,9 @@
 //! The reference service: every auth-tower endpoint in one binary, on SQLite or Postgres.
 
+mod config;
 mod database;
 mod edge;
+mod keys;
 mod ledger;
 mod mail;
 mod mail_folder;
@@ -13,6 +15,7 @@ mod secrets;
 mod server;
 mod settings;
 mod stripe;
+mod user;
 
 use std::{
     error::Error as StdError,
@@ -41,8 +44,8 @@ use tower::ServiceExt;
 use tracing_subscriber::fmt;
 
 use crate::{
-    database::Database, ledger::Ledger, mail::Mail, mailing::Mailing, migrate::Migrate,
-    pages::Pages, stripe::Stripe,
+    config::Config, database::Database, keys::Keys, ledger::Ledger, mail::Mail, mailing::Mailing,
+    migrate::Migrate, pages::Pages, stripe::Stripe, user::User,
 };
 
 /// How long a stop waits for the mails in hand.
@@ -64,6 +67,12 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT (the default)
     Serve,
+    /// Tell what is set, and whether it is right
+    #[command(subcommand)]
+    Config(Config),
+    /// Draw secrets
+    #[command(subcommand)]
+    Keys(Keys),
     /// Look after the ledger of credits
     #[command(subcommand)]
     Ledger(Ledger),
@@ -76,21 +85,47 @@ enum Command {
     /// See to what Stripe told
     #[command(subcommand)]
     Stripe(Stripe),
+    /// Print the endpoints as an OpenAPI 3.1 document
+    Openapi,
+    /// Make accounts, and change what only an operator may
+    #[command(subcommand)]
+    User(User),
+}
+
+/// What needs more than its own words.
+enum Task {
+    Ledger(Ledger),
+    Mail(Mail),
+    Migrate(Migrate),
+    Serve,
+    Stripe(Stripe),
+    User(User),
 }
 
 fn main() -> ExitCode {
     // clap ends a wrong call with status 2.
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
+    let task = match command {
+        Command::Config(what) => return status(config::run(&what)),
+        Command::Keys(what) => {
+            keys::run(&what);
+            return ExitCode::SUCCESS;
+        }
+        Command::Openapi => {
+            say(&auth_tower::openapi(auth_tower::routes()));
+            return ExitCode::SUCCESS;
+        }
+        Command::Ledger(what) => Task::Ledger(what),
+        Command::Mail(what) => Task::Mail(what),
+        Command::Migrate(what) => Task::Migrate(what),
+        Command::Serve => Task::Serve,
+        Command::Stripe(what) => Task::Stripe(what),
+        Command::User(what) => Task::User(what),
+    };
     let settings = match Settings::read() {
         Ok(settings) => settings,
         Err(faults) => {
-            complain(&format!(
-                "auth-service cannot start; {} setting(s) to mend:",
-                faults.len()
-            ));
-            for fault in faults {
-                complain(&format!("  {fault}"));
-            }
+            complain_of(&faults);
             return ExitCode::FAILURE;
         }
     };
@@ -99,26 +134,38 @@ fn main() -> ExitCode {
         .build()
         .map_err(BoxError::from)
         .and_then(|runtime| {
-            let done = runtime.block_on(async {
-                match command {
-                    Command::Serve => serve(settings).await.map(|()| true),
-                    Command::Ledger(what) => ledger::run(&what, &settings.database.url).await,
-                    Command::Mail(what) => mail::run(&what, &settings.database.url).await,
-                    Command::Migrate(what) => migrate::run(&what, &settings.database.url).await,
-                    Command::Stripe(what) => stripe::run(&what, &settings.database.url).await,
-                }
-            });
+            let done = runtime.block_on(run(task, settings));
             // What had to be waited for was: a look-up of a name, say, is not.
             runtime.shutdown_background();
             done
         });
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(done) => status(done),
         Err(error) => {
             complain(&format!("auth-service: {}", chain(&*error)));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn status(done: bool) -> ExitCode {
+    if done {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Does it; `false` when the answer is no.
+async fn run(task: Task, settings: Settings) -> Result<bool, BoxError> {
+    let url = &settings.database.url;
+    match task {
+        Task::Ledger(what) => ledger::run(&what, url).await,
+        Task::Mail(what) => mail::run(&what, url).await,
+        Task::Migrate(what) => migrate::run(&what, url).await,
+        Task::Serve => serve(settings).await.map(|()| true),
+        Task::Stripe(what) => stripe::run(&what, url).await,
+        Task::User(what) => user::run(&what, &settings).await,
     }
 }
 
@@ -383,6 +430,17 @@ pub(crate) fn say(text: &str) {
 #[allow(clippy::print_stderr)] // for the person at the terminal
 pub(crate) fn complain(text: &str) {
     eprintln!("{text}");
+}
+
+/// Every fault of the settings, a line each.
+pub(crate) fn complain_of(faults: &[String]) {
+    complain(&format!(
+        "auth-service cannot start; {} setting(s) to mend:",
+        faults.len()
+    ));
+    for fault in faults {
+        complain(&format!("  {fault}"));
+    }
 }
 
 pub(crate) fn chain(error: &dyn StdError) -> String {

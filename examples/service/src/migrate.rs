@@ -96,6 +96,21 @@ pub(crate) async fn run(
     Ok(done)
 }
 
+/// For what works on a schema that somebody else takes care of.
+pub(crate) async fn require_newest(
+    database: &Database,
+) -> Result<(), Box<dyn StdError + Send + Sync>> {
+    let version = database.schema_version().await?;
+    if version == NEWEST {
+        return Ok(());
+    }
+    Err(format!(
+        "the schema is at version {version}, and this program works on version {NEWEST}: \
+         `auth-service migrate up` takes an older one there"
+    )
+    .into())
+}
+
 /// The version when it is the newest, or time is over.
 async fn wait(
     database: &Database,

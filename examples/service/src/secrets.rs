@@ -22,11 +22,26 @@ pub(crate) fn draw() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// What [`read_or_generate`] would give, without making the file.
+pub(crate) fn read_or_draw(path: &Path) -> io::Result<Generated> {
+    if path.exists() {
+        return read(path);
+    }
+    Ok(Generated {
+        internal_api_key: Some(draw()),
+        secret_key: Some(draw()),
+    })
+}
+
 /// The secrets of that file, which is made with mode 0600 when it does not exist.
 pub(crate) fn read_or_generate(path: &Path) -> io::Result<Generated> {
     if !path.exists() {
         generate(path)?;
     }
+    read(path)
+}
+
+fn read(path: &Path) -> io::Result<Generated> {
     let mut file = File::open(path)?;
     refuse_if_others_can_read(&file.metadata()?)?;
     let mut text = String::new();

@@ -20,6 +20,7 @@ mod malformed;
 mod me;
 mod mounting;
 mod oauth;
+mod openapi;
 mod queries;
 mod rate_limit;
 mod refresh;

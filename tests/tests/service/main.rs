@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // test code: what cannot go on has failed
 
 mod accounts;
+mod commands;
 mod crash;
 mod data;
 mod edge;

@@ -10,9 +10,10 @@ mod mail;
 mod payments;
 mod reader;
 mod server;
+mod shown;
 mod sign_in;
 
-use std::str::FromStr;
+use std::{io, path::Path, str::FromStr};
 
 use auth_billing::Stripe;
 use auth_core::Templates;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     logs::Logs,
     mail::{Mail, Relay},
     server::Server,
+    shown::{Setting, Source},
     sign_in::SignIn,
 };
 use crate::{
@@ -92,28 +94,53 @@ const NOT_OBEYED: &[&str] = &[
     "SYSLOG_PORT",
 ];
 
+type ReadSecrets = fn(&Path) -> io::Result<Generated>;
+
+/// The settings as they stand, right or wrong.
+pub(crate) struct Look {
+    pub(crate) outcome: Result<Settings, Vec<String>>,
+    /// Everything that was asked for, by name.
+    pub(crate) settings: Vec<Setting>,
+}
+
 impl Settings {
     /// Reads the environment, `.env` and, in development, the generated secrets beside the database.
     ///
     /// # Errors
     /// One line a fault, all of them.
     pub(crate) fn read() -> Result<Self, Vec<String>> {
-        let mut reader = Reader::from_environment()?;
-        let settings = Self::parse(&mut reader);
-        match settings {
-            Some(settings) if reader.faults.is_empty() => Ok(settings),
-            _ => Err(reader.faults),
+        Self::with(&mut Reader::from_environment()?, secrets::read_or_generate)
+    }
+
+    /// As [`read`](Self::read), and makes no file.
+    pub(crate) fn look() -> Look {
+        match Reader::from_environment() {
+            Ok(mut reader) => Look {
+                outcome: Self::with(&mut reader, secrets::read_or_draw),
+                settings: reader.settings(),
+            },
+            Err(faults) => Look {
+                outcome: Err(faults),
+                settings: Vec::new(),
+            },
         }
     }
 
-    fn parse(reader: &mut Reader) -> Option<Self> {
+    fn with(reader: &mut Reader, secrets: ReadSecrets) -> Result<Self, Vec<String>> {
+        match Self::parse(reader, secrets) {
+            Some(settings) if reader.faults.is_empty() => Ok(settings),
+            _ => Err(std::mem::take(&mut reader.faults)),
+        }
+    }
+
+    fn parse(reader: &mut Reader, secrets: ReadSecrets) -> Option<Self> {
         let environment = reader.or("ENVIRONMENT", Environment::Development, str::parse);
         let production = environment == Environment::Production;
         let database = Database::read(reader, production);
         let generated = match database.url.secrets_file() {
             // Not for a guess: with a wrong ENVIRONMENT this would be one.
             Some(file) if environment == Environment::Development && reader.faults.is_empty() => {
-                secrets::read_or_generate(&file).unwrap_or_else(|error| {
+                secrets(&file).unwrap_or_else(|error| {
                     reader.faults.push(format!("{}: {error}", file.display()));
                     Generated::default()
                 })
@@ -201,6 +228,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::{Environment, Reader, Settings};
+    use crate::secrets::read_or_generate;
 
     fn parse(values: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
         let values: HashMap<_, _> = values
@@ -211,12 +239,7 @@ mod tests {
             values,
             ..Reader::default()
         };
-        let settings = Settings::parse(&mut reader);
-        if reader.faults.is_empty() {
-            settings.ok_or(Vec::new())
-        } else {
-            Err(reader.faults)
-        }
+        Settings::with(&mut reader, read_or_generate)
     }
 
     #[test]

@@ -1,4 +1,8 @@
-use std::{collections::HashMap, fmt::Display, fs, io};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt::Display,
+    fs, io,
+};
 
 /// Looks names up and collects what is wrong.
 #[derive(Default)]
@@ -7,6 +11,10 @@ pub(super) struct Reader {
     pub(super) faults: Vec<String>,
     /// Names whose values are not UTF-8.
     pub(super) unreadable: Vec<String>,
+    /// Names that a value was asked for.
+    pub(super) asked: BTreeSet<String>,
+    /// Names whose values `.env` holds and the environment does not.
+    pub(super) from_dot_env: HashSet<String>,
 }
 
 impl Reader {
@@ -26,6 +34,7 @@ impl Reader {
             Err(_) => return Err(vec![".env: cannot be read".to_owned()]),
         }
         let mut reader = Self {
+            from_dot_env: values.keys().cloned().collect(),
             values,
             ..Self::default()
         };
@@ -33,6 +42,7 @@ impl Reader {
             let Ok(name) = name.into_string() else {
                 continue;
             };
+            reader.from_dot_env.remove(&name);
             match value.into_string() {
                 Ok(value) => drop(reader.values.insert(name, value)),
                 // The system has many variables; only ours are ours to judge.
@@ -60,17 +70,21 @@ impl Reader {
         has(name) || has(&format!("{name}_FILE"))
     }
 
+    /// What the environment or `.env` has under that very name; empty is unset.
+    pub(super) fn set(&self, name: &str) -> Option<String> {
+        let value = self.values.get(name);
+        value.filter(|value| !value.is_empty()).cloned()
+    }
+
     /// The value of a name or of the file that `NAME_FILE` names; empty is unset.
     pub(super) fn get(&mut self, name: &str) -> Option<String> {
+        self.asked.insert(name.to_owned());
         if self.unreadable.iter().any(|unreadable| unreadable == name) {
             self.fault(name, "is not valid UTF-8");
         }
-        let set = |values: &HashMap<String, String>, name: &str| {
-            values.get(name).filter(|value| !value.is_empty()).cloned()
-        };
-        let value = set(&self.values, name);
+        let value = self.set(name);
         let file_name = format!("{name}_FILE");
-        let Some(file) = set(&self.values, &file_name) else {
+        let Some(file) = self.set(&file_name) else {
             return value;
         };
         if value.is_some() {
