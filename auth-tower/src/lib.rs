@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod answered;
 mod body;
 mod client_ip;
 mod endpoints;
@@ -38,6 +39,7 @@ mod router;
 #[cfg(test)]
 mod testing;
 
+pub use answered::Answered;
 pub use body::{AuthBody, BoxError};
 pub use client_ip::{ClientIp, InvalidProxies, PeerAddr, TrustedProxies};
 pub use http;

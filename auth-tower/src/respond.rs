@@ -2,7 +2,11 @@
 
 use std::{error::Error as StdError, fmt::Write};
 
-use auth_core::{Error, InvalidField, time::Duration, types::Credits};
+use auth_core::{
+    Error, InvalidField,
+    time::Duration,
+    types::{Credits, UserId},
+};
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
@@ -30,6 +34,8 @@ pub(crate) struct Reply {
     status: StatusCode,
     content: Option<(HeaderValue, Content)>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whose it is, for the log.
+    pub(crate) user: Option<UserId>,
 }
 
 enum Content {
@@ -51,6 +57,12 @@ impl Reply {
         self
     }
 
+    /// Opened for a user, whom nothing in the request had proven before.
+    pub(crate) const fn about(mut self, user: UserId) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// 201
     pub(crate) fn created(body: &impl Serialize) -> Result<Self, Problem> {
         Self::json(StatusCode::CREATED, body)
@@ -67,6 +79,7 @@ impl Reply {
             status: StatusCode::NO_CONTENT,
             content: None,
             headers: Vec::new(),
+            user: None,
         }
     }
 
@@ -78,6 +91,7 @@ impl Reply {
             status: StatusCode::FOUND,
             content: None,
             headers: vec![(LOCATION, location)],
+            user: None,
         })
     }
 
@@ -108,6 +122,7 @@ impl Reply {
             status: StatusCode::OK,
             content: Some((JSON, Content::Unknown)),
             headers: Vec::new(),
+            user: None,
         }
     }
 
@@ -117,6 +132,7 @@ impl Reply {
             status,
             content: Some((JSON, Content::Bytes(bytes))),
             headers: Vec::new(),
+            user: None,
         })
     }
 }
@@ -213,7 +229,7 @@ impl Problem {
         }
     }
 
-    fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Core(error) | Self::MailedToken(error) => error.code(),
             Self::Host(Refusal::BadRequest) => "bad_request",
@@ -585,6 +601,7 @@ fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
         status,
         content: Some((PROBLEM_JSON, Content::Bytes(bytes))),
         headers,
+        user: None,
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) async fn login(ctx: Ctx) -> Result<Reply, Problem> {
         .auth
         .login(Login { name, password }, &ctx.client)
         .await?;
-    Reply::ok(&TokenAnswer::from(&tokens))
+    Ok(Reply::ok(&TokenAnswer::from(&tokens))?.about(tokens.user.id))
 }
 
 fn password_grant(raw: &str) -> Result<(), Invalid> {

@@ -18,5 +18,5 @@ pub(crate) async fn refresh(ctx: Ctx) -> Result<Reply, Problem> {
     );
     let token = fields.finish(token)?;
     let tokens = ctx.auth.refresh(token, &ctx.client).await?;
-    Reply::ok(&TokenAnswer::from(&tokens))
+    Ok(Reply::ok(&TokenAnswer::from(&tokens))?.about(tokens.user.id))
 }

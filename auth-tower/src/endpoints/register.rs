@@ -24,6 +24,8 @@ pub(crate) async fn register(ctx: Ctx) -> Result<Reply, Problem> {
         Registration::Accepted => Reply::accepted(&Message::new(
             "If the username and the address are free, a mail with a link is on its way.",
         )),
-        Registration::Opened(tokens) => Reply::created(&TokenAnswer::from(&*tokens)),
+        Registration::Opened(tokens) => {
+            Ok(Reply::created(&TokenAnswer::from(&*tokens))?.about(tokens.user.id))
+        }
     }
 }

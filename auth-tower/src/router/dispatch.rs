@@ -19,6 +19,7 @@ use super::{
     unit_of_work::run_to_end,
 };
 use crate::{
+    answered::Answered,
     body::{AuthBody, BoxError},
     client_ip::ClientIp,
     internal_keys::InternalKeys,
@@ -128,14 +129,25 @@ impl Dispatch {
     {
         let (parts, body) = request.into_parts();
         let request_id = RequestId::of(&parts.headers);
-        let mut limited = None;
+        let (mut limited, mut answered) = (None, Answered::default());
         let outcome = self
-            .handle(hit, &parts, body, &request_id, &mut limited)
+            .handle(
+                hit,
+                &parts,
+                body,
+                &request_id,
+                (&mut limited, &mut answered),
+            )
             .await;
+        match &outcome {
+            Ok(reply) => answered.user = answered.user.or(reply.user),
+            Err(problem) => answered.code = Some(problem.code()),
+        }
         let mut response = respond(outcome, &parts.method, &request_id);
         if let Some(limited) = &limited {
             show_limit(&mut response, limited);
         }
+        response.extensions_mut().insert(answered);
         response
     }
 
@@ -146,7 +158,7 @@ impl Dispatch {
         parts: &Parts,
         body: B,
         request_id: &RequestId,
-        limited: &mut Option<Limited>,
+        (limited, answered): (&mut Option<Limited>, &mut Answered),
     ) -> Result<Reply, Problem>
     where
         B: Body + Send,
@@ -159,6 +171,7 @@ impl Dispatch {
             .resources
             .get(hit.resource)
             .ok_or(Problem::NotFound)?;
+        answered.route = resource.routes.first().map(|route| route.info.path);
         if parts.method == Method::OPTIONS {
             return Ok(Reply::options(&resource.allow));
         }
@@ -179,7 +192,7 @@ impl Dispatch {
                 return Err(Problem::RateLimited(standing.next));
             }
         }
-        let run = route
+        let (run, user) = route
             .admit(
                 &self.auth,
                 self.billing.as_ref(),
@@ -187,6 +200,7 @@ impl Dispatch {
                 &parts.headers,
             )
             .await?;
+        answered.user = user;
         if parts.method == Method::HEAD && route.info.has_effect {
             return Ok(Reply::without_effect());
         }

@@ -3,7 +3,10 @@
 use std::{fmt, pin::Pin};
 
 use auth_billing::{Billing, Signature};
-use auth_core::{Auth, types::Client};
+use auth_core::{
+    Auth,
+    types::{Client, UserId},
+};
 use http::{HeaderMap, Method};
 
 use super::table::Endpoint;
@@ -91,8 +94,8 @@ pub struct RouteInfo {
 }
 
 pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
-/// A handler that has its proof and waits for the rest of the request.
-pub(crate) type Admitted<'a> = Box<dyn FnOnce(Ctx) -> Work + Send + 'a>;
+/// A handler that has its proof and waits for the rest of the request; and the user who proved to be one.
+pub(crate) type Admitted<'a> = (Box<dyn FnOnce(Ctx) -> Work + Send + 'a>, Option<UserId>);
 
 type Plain = Box<dyn Fn(Ctx) -> Work + Send + Sync>;
 type With<Proof> = Box<dyn Fn(Ctx, Proof) -> Work + Send + Sync>;
@@ -306,26 +309,27 @@ impl Route {
             Handler::Billing(run) => {
                 let who = proof::internal(keys, headers)?;
                 let billing = billing.cloned().ok_or(Problem::NotFound)?;
-                Box::new(move |ctx| run(ctx, who, billing))
+                (Box::new(move |ctx| run(ctx, who, billing)), None)
             }
             Handler::Diagnostic(run) => {
                 let is_open = self.info.class == Class::Public;
                 let who = proof::operator(is_open, keys, headers)?;
-                Box::new(move |ctx| run(ctx, who))
+                (Box::new(move |ctx| run(ctx, who)), None)
             }
             Handler::Internal(run) => {
                 let who = proof::internal(keys, headers)?;
-                Box::new(move |ctx| run(ctx, who))
+                (Box::new(move |ctx| run(ctx, who)), None)
             }
-            Handler::Open(run) => Box::new(run),
+            Handler::Open(run) => (Box::new(run), None),
             Handler::Signed(run) => {
                 let signature = proof::claimed_signature(keys, headers)?;
                 let billing = billing.cloned().ok_or(Problem::NotFound)?;
-                Box::new(move |ctx| run(ctx, signature, billing))
+                (Box::new(move |ctx| run(ctx, signature, billing)), None)
             }
             Handler::Verified(run) => {
                 let who = proof::verified(auth, headers).await?;
-                Box::new(move |ctx| run(ctx, who))
+                let user = who.user().id;
+                (Box::new(move |ctx| run(ctx, who)), Some(user))
             }
         })
     }

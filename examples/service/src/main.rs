@@ -5,12 +5,14 @@ mod database;
 mod edge;
 mod keys;
 mod ledger;
+mod logs;
 mod mail;
 mod mail_folder;
 mod mailing;
 mod migrate;
 mod pages;
 mod panics;
+mod requests;
 mod secrets;
 mod server;
 mod settings;
@@ -20,7 +22,7 @@ mod user;
 use std::{
     error::Error as StdError,
     fmt::Write as _,
-    io::{self, IsTerminal},
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
     process::ExitCode,
@@ -41,11 +43,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tower::ServiceExt;
-use tracing_subscriber::fmt;
 
 use crate::{
-    config::Config, database::Database, keys::Keys, ledger::Ledger, mail::Mail, mailing::Mailing,
-    migrate::Migrate, pages::Pages, stripe::Stripe, user::User,
+    config::Config, database::Database, keys::Keys, ledger::Ledger, logs::Logs, mail::Mail,
+    mailing::Mailing, migrate::Migrate, pages::Pages, stripe::Stripe, user::User,
 };
 
 /// How long a stop waits for the mails in hand.
@@ -170,7 +171,13 @@ async fn run(task: Task, settings: Settings) -> Result<bool, BoxError> {
 }
 
 async fn serve(settings: Settings) -> Result<(), BoxError> {
-    start_logs(&settings);
+    let logs = Logs::start(&settings)?;
+    let served = serve_logged(settings).await;
+    logs.finish().await;
+    served
+}
+
+async fn serve_logged(settings: Settings) -> Result<(), BoxError> {
     let database = Database::open(
         &settings.database.url,
         settings.database.connections,
@@ -248,6 +255,7 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         .as_ref()
         .is_some_and(|links| links.base().starts_with("https://"));
     let app = edge::guard(app, settings.server.cors.as_ref(), https);
+    let app = requests::observe(app, settings.server.client_ip.clone());
 
     // Before the greeting: whoever reads it may ask at once.
     let mut signals = Signals::listen()?;
@@ -336,6 +344,12 @@ fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String
         Some(google) => line("google", &format!("sign-in by {}", google.issuer)),
         None => line("google", "off (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET)"),
     }
+    if let Some(files) = &settings.logs.files {
+        line("log files", &files.folder.display().to_string());
+    }
+    if let Some(logstash) = &settings.logs.logstash {
+        line("log shipping", &logstash.to_string());
+    }
     match &settings.payments {
         Some(stripe) => {
             let catalogue = stripe.catalogue();
@@ -406,19 +420,6 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-fn start_logs(settings: &Settings) {
-    panics::log_and_count();
-    let logs = fmt()
-        .with_ansi(io::stderr().is_terminal())
-        .with_env_filter(settings.logs.filter.clone())
-        .with_writer(io::stderr);
-    if settings.logs.json {
-        logs.json().init();
-    } else {
-        logs.init();
     }
 }
 

@@ -12,6 +12,7 @@ mod ledger;
 mod life;
 mod limits;
 mod load;
+mod logs;
 mod mails;
 mod migrate;
 mod outage;

@@ -41,7 +41,7 @@ pub(crate) async fn callback(ctx: Ctx) -> Result<Reply, Problem> {
             message: LINKED,
             user: UserAnswer::from(&**user),
         })?,
-        SignedIn::Opened(tokens) => Reply::ok(&TokenAnswer::from(&**tokens))?,
+        SignedIn::Opened(tokens) => Reply::ok(&TokenAnswer::from(&**tokens))?.about(tokens.user.id),
     };
     cookie::release(reply, &ctx.auth, &provider)
 }

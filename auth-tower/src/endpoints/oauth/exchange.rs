@@ -14,5 +14,5 @@ pub(crate) async fn exchange(ctx: Ctx) -> Result<Reply, Problem> {
         .auth
         .oauth_exchange(&code, verifier.as_ref(), &ctx.client)
         .await?;
-    Reply::ok(&TokenAnswer::from(&tokens))
+    Ok(Reply::ok(&TokenAnswer::from(&tokens))?.about(tokens.user.id))
 }

@@ -87,11 +87,7 @@ impl FromStr for Environment {
 
 /// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
 const NOT_OBEYED: &[&str] = &[
-    "ENABLE_LOGSTASH",
-    "LOG_RETENTION",
     "STRIPE_API_BASE",
-    "SYSLOG_HOST",
-    "SYSLOG_PORT",
 ];
 
 type ReadSecrets = fn(&Path) -> io::Result<Generated>;
