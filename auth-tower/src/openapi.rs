@@ -205,10 +205,18 @@ fn shape(endpoint: Endpoint) -> Shape {
         )
         .or(302, "Back to the page that the sign-in began for.", None)
         .refuses(&[400, 409, 501, 502]),
-        E::OauthExchange => Shape::new([required("code", text())], 200, "Tokens"),
+        E::OauthExchange => Shape::new(
+            [required("code", text()), optional("code_verifier", text())],
+            200,
+            "Tokens",
+        ),
         E::OauthLogin => Shape::new(
             [
                 optional("redirect_to", uri()),
+                optional(
+                    "code_challenge",
+                    json!({"type": "string", "minLength": 43, "maxLength": 43}),
+                ),
                 optional("mode", json!({"type": "string", "enum": ["json"]})),
             ],
             200,
