@@ -35,6 +35,7 @@ pub fn openapi(routes: impl IntoIterator<Item = RouteInfo>) -> String {
         "tags": [
             {"name": "accounts", "description": "Accounts, sessions and sign-in"},
             {"name": "credits", "description": "The ledger, for other services"},
+            {"name": "payments", "description": "For the payment provider"},
             {"name": "health", "description": "For operators"},
         ],
         "paths": paths,
@@ -52,6 +53,12 @@ pub fn openapi(routes: impl IntoIterator<Item = RouteInfo>) -> String {
                     "in": "header",
                     "name": "X-API-Key",
                     "description": "The key of another service.",
+                },
+                "stripeSignature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Stripe-Signature",
+                    "description": "The signature of the payment provider over the body.",
                 },
             },
         },
@@ -255,6 +262,7 @@ fn shape(endpoint: Endpoint) -> Shape {
         ),
         E::Revoke => Shape::new([required("token", text())], 200, "Message"),
         E::Sessions => Shape::new([], 200, "Sessions"),
+        E::StripeWebhook => Shape::new([], 200, "Received").refuses(&[400, 501]),
         E::TestEmail => Shape::new([], 200, "TestMail"),
         E::Transactions => Shape::new(
             [
@@ -285,6 +293,7 @@ fn operation(route: &RouteInfo) -> Value {
     let mut body = None;
     match route.input {
         Input::Json | Input::JsonOrForm => body = Some(request_body(route, &shape.fields)),
+        Input::Raw => body = Some(raw_body()),
         Input::Query => parameters.extend(shape.fields.iter().map(|field| {
             json!({"name": field.name, "in": "query", "required": field.is_required, "schema": field.schema})
         })),
@@ -317,6 +326,8 @@ fn operation(route: &RouteInfo) -> Value {
 fn tag(path: &str) -> &'static str {
     if path.starts_with("/credits") {
         "credits"
+    } else if path.starts_with("/stripe") {
+        "payments"
     } else if path.starts_with("/health") {
         "health"
     } else {
@@ -328,6 +339,7 @@ fn security(class: Class) -> Value {
     match class {
         Class::AuthenticatedByBody | Class::Public => json!([]),
         Class::Diagnostic | Class::Internal => json!([{"apiKey": []}]),
+        Class::Signed => json!([{"stripeSignature": []}]),
         Class::Verified => json!([{"accessToken": []}]),
     }
 }
@@ -344,6 +356,11 @@ fn path_parameters(path: &str) -> Vec<Value> {
             json!({"name": name, "in": "path", "required": true, "schema": schema})
         })
         .collect()
+}
+
+/// As it was signed.
+fn raw_body() -> Value {
+    json!({"required": true, "content": {"application/json": {"schema": {"type": "object"}}}})
 }
 
 fn request_body(route: &RouteInfo, fields: &[Field]) -> Value {
@@ -382,7 +399,9 @@ fn responses(route: &RouteInfo, shape: &Shape, has_parameters: bool) -> Value {
         refuse(status);
     }
     match route.class {
-        Class::AuthenticatedByBody | Class::Diagnostic | Class::Internal => refuse(401),
+        Class::AuthenticatedByBody | Class::Diagnostic | Class::Internal | Class::Signed => {
+            refuse(401);
+        }
         Class::Public => {}
         Class::Verified => [401, 403].into_iter().for_each(&mut refuse),
     }
@@ -391,6 +410,7 @@ fn responses(route: &RouteInfo, shape: &Shape, has_parameters: bool) -> Value {
             [400, 413, 415, 422].into_iter().for_each(&mut refuse);
         }
         Input::Query => refuse(422),
+        Input::Raw => refuse(413),
         Input::None if has_parameters => refuse(422),
         Input::None => {}
     }
@@ -477,6 +497,7 @@ fn schemas() -> Value {
             ("status", text()),
             ("dependencies", list(object([("name", text()), ("status", text())]))),
         ]),
+        "Received": object([("received", flag()), ("event_id", text()), ("processed", flag())]),
         "Session": object([
             ("id", uuid()),
             ("created_at", time()),

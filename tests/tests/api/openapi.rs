@@ -114,6 +114,7 @@ fn the_document_is_whole() {
         assert_eq!(operation["summary"], route.summary);
         let security = match route.class {
             Class::AuthenticatedByBody | Class::Public => json!([]),
+            Class::Signed => json!([{"stripeSignature": []}]),
             Class::Verified => json!([{"accessToken": []}]),
             _ => json!([{"apiKey": []}]),
         };

@@ -392,9 +392,9 @@ mod tests {
     }
 
     async fn line(link: &mut BufReader<TcpStream>) -> String {
-        let mut line = String::new();
-        link.read_line(&mut line).await.unwrap();
-        line
+        let mut text = String::new();
+        link.read_line(&mut text).await.unwrap();
+        text
     }
 
     #[tokio::test]

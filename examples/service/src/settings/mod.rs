@@ -86,9 +86,7 @@ impl FromStr for Environment {
 }
 
 /// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
-const NOT_OBEYED: &[&str] = &[
-    "STRIPE_API_BASE",
-];
+const NOT_OBEYED: &[&str] = &["STRIPE_API_BASE"];
 
 type ReadSecrets = fn(&Path) -> io::Result<Generated>;
 
