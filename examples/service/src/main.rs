@@ -86,7 +86,7 @@ enum Command {
     /// See to what Stripe told
     #[command(subcommand)]
     Stripe(Stripe),
-    /// Print the endpoints as an OpenAPI 3.1 document
+    /// Print the endpoints as an `OpenAPI` 3.1 document
     Openapi,
     /// Make accounts, and change what only an operator may
     #[command(subcommand)]

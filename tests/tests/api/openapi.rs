@@ -1,4 +1,4 @@
-//! The OpenAPI document says what the endpoints do: requests are made after it, and judged by what comes back.
+//! The `OpenAPI` document says what the endpoints do: requests are made after it, and judged by what comes back.
 
 use std::collections::BTreeSet;
 
