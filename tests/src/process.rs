@@ -269,7 +269,7 @@ impl Launch {
 
     /// What it reads from standard input when it is [run](Self::run); nothing else.
     pub fn input(mut self, text: &str) -> Self {
-        self.input = text.as_bytes().to_owned();
+        self.input = text.into();
         self
     }
 

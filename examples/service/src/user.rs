@@ -97,7 +97,9 @@ async fn create(auth: &Auth, new: &Create) -> Result<bool, BoxError> {
     let password = Password::parse(password()?.expose())
         .map_err(|reason| faults.push(format!("password: {}", reason.message)));
     let (Ok(username), Ok(email), Ok(password)) = (username, email, password) else {
-        faults.iter().for_each(|fault| complain(fault));
+        for fault in &faults {
+            complain(fault);
+        }
         return Ok(false);
     };
     let new = NewUser {
