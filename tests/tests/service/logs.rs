@@ -119,14 +119,14 @@ async fn accept(listener: &TcpListener) -> Lines<BufReader<TcpStream>> {
 /// Reads until a request with this id was told.
 async fn hear(link: &mut Lines<BufReader<TcpStream>>, id: &str) {
     loop {
-        let line = link.next_line().await.unwrap().expect("the link holds");
-        let line: Value = serde_json::from_str(&line).unwrap();
+        let text = link.next_line().await.unwrap().expect("the link holds");
+        let told: Value = serde_json::from_str(&text).unwrap();
         assert!(
-            line["@timestamp"].is_string() && line["@version"] == "1",
-            "{line}"
+            told["@timestamp"].is_string() && told["@version"] == "1",
+            "{told}"
         );
-        assert!(line["message"].is_string(), "{line}");
-        if line["request_id"] == id {
+        assert!(told["message"].is_string(), "{told}");
+        if told["request_id"] == id {
             return;
         }
     }
