@@ -224,6 +224,10 @@ fn shape(endpoint: Endpoint) -> Shape {
                     "code_challenge",
                     json!({"type": "string", "minLength": 43, "maxLength": 43}),
                 ),
+                optional(
+                    "code_challenge_method",
+                    json!({"type": "string", "enum": ["S256"]}),
+                ),
                 optional("mode", json!({"type": "string", "enum": ["json"]})),
             ],
             200,
