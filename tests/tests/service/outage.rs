@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use auth_tests::{
@@ -35,9 +35,11 @@ async fn every_answer_survives_crashes_of_the_server_and_the_service_recovers_by
     let data = Data::of(Some(Database { url: cluster.url() }));
     let service = Arc::new(data.service().start().await);
     let is_over = Arc::new(AtomicBool::new(false));
+    let acknowledged = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let (service, is_over) = (Arc::clone(&service), Arc::clone(&is_over));
+            let acknowledged = Arc::clone(&acknowledged);
             tokio::spawn(async move {
                 let (mut registered, mut refused) = (Vec::new(), 0);
                 for n in 0.. {
@@ -50,6 +52,7 @@ async fn every_answer_survives_crashes_of_the_server_and_the_service_recovers_by
                     let answer = service.post("/auth/register", body).await;
                     if answer.status == 201 {
                         registered.push(name);
+                        acknowledged.fetch_add(1, Ordering::Relaxed);
                     } else {
                         // With `Retry-After`, as every 503 here.
                         answer.refused(503, "unavailable");
@@ -64,6 +67,11 @@ async fn every_answer_survives_crashes_of_the_server_and_the_service_recovers_by
     for _ in 0..CRASHES {
         readiness(&service, 200).await;
         service.get("/health").await.ok(200);
+        let before = acknowledged.load(Ordering::Relaxed);
+        eventually("work under way", async || {
+            (acknowledged.load(Ordering::Relaxed) > before + CLIENTS).then_some(())
+        })
+        .await;
         cluster.kill();
         readiness(&service, 503).await;
         service.get("/health").await.ok(200);
