@@ -75,6 +75,7 @@ macro_rules! billing_contract {
         $crate::store_contract!(@suite $make, billing:
             a_purchase_is_granted_once_whatever_tells_of_it
             an_event_is_kept_with_what_became_of_it
+            an_event_that_came_to_nothing_is_applied_when_it_comes_again
             a_purchase_of_nobody_grants_nothing
             a_customer_of_another_user_pays_for_nobody
             a_refund_takes_back_its_share_in_any_order

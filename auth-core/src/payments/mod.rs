@@ -1,6 +1,7 @@
 //! How an event of the payment provider moves credits: the same steps over every store.
 //!
-//! 1. An event is kept once. What follows happens in the same transaction, and events take turns.
+//! 1. An event is kept once. What follows happens in the same transaction, and events take turns. One that came to nothing is applied again when it is
+//!    sent again: what it lacked may be there by now.
 //! 2. A purchase is granted once, whatever tells of it and how often.
 //! 3. What is taken back is computed from all that is known of a purchase's payments, and compared with what was taken already. So a refund that
 //!    comes before its purchase, twice, or after a greater one, leads to the same balance.
@@ -27,7 +28,8 @@ pub async fn apply<R: PaymentRows>(
     event: &PaymentEvent,
 ) -> Result<Processed, R::Error> {
     rows.take_turn().await?;
-    if let Some(outcome) = rows.event(&event.id).await? {
+    let kept = rows.event(&event.id).await?;
+    if let Some(outcome) = kept.filter(|outcome| !outcome.is_alarming()) {
         return Ok(Processed {
             outcome,
             is_replay: true,
@@ -64,7 +66,7 @@ pub async fn apply<R: PaymentRows>(
         }
         PaymentFact::Subscription(change) => subscription::change(rows, event, change).await?,
     };
-    rows.insert_event(event, outcome).await?;
+    rows.put_event(event, outcome).await?;
     Ok(Processed {
         outcome,
         is_replay: false,

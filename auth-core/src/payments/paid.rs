@@ -52,7 +52,14 @@ pub(super) async fn grant<R: PaymentRows>(
     rows.put_purchase(&kept).await?;
     for id in &purchase.payments {
         let mut payment = payment_of(rows, id).await?;
-        payment.purchase.get_or_insert_with(|| purchase.id.clone());
+        // An invoice that only documents a checkout may have been named first: it is no purchase.
+        let is_taken = match &payment.purchase {
+            Some(other) => rows.purchase(other).await?.is_some(),
+            None => false,
+        };
+        if !is_taken {
+            payment.purchase = Some(purchase.id.clone());
+        }
         rows.put_payment(&payment).await?;
     }
     let balance = take_back::after_grant(rows, event, &mut kept)

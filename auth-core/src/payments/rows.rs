@@ -20,8 +20,8 @@ pub trait PaymentRows: Send {
     /// What became of an event that is kept.
     async fn event(&mut self, id: &PaymentRef) -> Result<Option<EventOutcome>, Self::Error>;
 
-    /// Keeps an event.
-    async fn insert_event(
+    /// Keeps an event, or replaces what became of it.
+    async fn put_event(
         &mut self,
         event: &PaymentEvent,
         outcome: EventOutcome,

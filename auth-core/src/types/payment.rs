@@ -330,9 +330,9 @@ impl EventOutcome {
 /// What became of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processed {
-    /// What became of the event, the first time.
+    /// What became of the event.
     pub outcome: EventOutcome,
-    /// It was delivered before, and nothing was done now.
+    /// It had come to an end before, and nothing was done now.
     pub is_replay: bool,
 }
 

@@ -56,13 +56,10 @@ impl PaymentRows for Rows<'_> {
             .transpose()
     }
 
-    async fn insert_event(
-        &mut self,
-        event: &PaymentEvent,
-        outcome: EventOutcome,
-    ) -> sqlx::Result<()> {
+    async fn put_event(&mut self, event: &PaymentEvent, outcome: EventOutcome) -> sqlx::Result<()> {
         sqlx::query(
-            "insert into auth_payment_events (id, kind, outcome, created_at, received_at) values (?1, ?2, ?3, ?4, ?5)",
+            "insert into auth_payment_events (id, kind, outcome, created_at, received_at) values (?1, ?2, ?3, ?4, ?5)
+             on conflict (id) do update set outcome = excluded.outcome",
         )
         .bind(event.id.as_str())
         .bind(&*event.kind)

@@ -23,6 +23,8 @@ auth_tests::on_each_store! {
     what_is_signed_and_no_event_is_malformed
     what_is_not_ours_is_kept_and_grants_nothing
     an_event_that_lacks_what_it_should_have_is_kept
+    an_event_that_came_to_nothing_is_applied_when_it_is_sent_again
+    a_refund_finds_a_purchase_whose_invoice_was_told_first
     a_failed_store_makes_stripe_try_again
     the_end_of_an_account_leaves_its_purchases_without_effect
 }
@@ -640,6 +642,33 @@ async fn an_event_that_lacks_what_it_should_have_is_kept(store: StoreKind) {
     }
     let known = alarms(&app).await;
     assert_eq!(known.len(), kinds.len() * shapes.len(), "{known:?}");
+}
+
+async fn an_event_that_came_to_nothing_is_applied_when_it_is_sent_again(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.registered("ada").await;
+    let completed = "checkout.session.completed";
+    // What the catalogue does not have yet.
+    let mut unknown = session(&ada, "cs_1");
+    unknown["metadata"]["item"] = json!("tomorrows");
+    assert!(!deliver(&app, "evt_1", completed, &unknown).await);
+    assert_eq!(alarms(&app).await.len(), 1);
+    for _ in 0..2 {
+        assert!(deliver(&app, "evt_1", completed, &session(&ada, "cs_1")).await);
+        assert_eq!(balance(&app, &ada).await, "100.00");
+    }
+    assert_eq!(alarms(&app).await, []);
+}
+
+async fn a_refund_finds_a_purchase_whose_invoice_was_told_first(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.registered("ada").await;
+    let paid = json!({"invoice": "in_9", "payment": {"payment_intent": "pi_cs_1"}});
+    assert!(deliver(&app, "evt_1", "invoice_payment.paid", &paid).await);
+    let completed = "checkout.session.completed";
+    assert!(deliver(&app, "evt_2", completed, &session(&ada, "cs_1")).await);
+    assert!(deliver(&app, "evt_3", "charge.refunded", &charge("pi_cs_1", 900)).await);
+    assert_eq!(balance(&app, &ada).await, "0.00");
 }
 
 async fn a_failed_store_makes_stripe_try_again(store: StoreKind) {

@@ -44,18 +44,19 @@ impl PaymentRows for Rows<'_> {
         Ok(self.0.billing.events.get(id).map(|event| event.outcome))
     }
 
-    async fn insert_event(
+    async fn put_event(
         &mut self,
         event: &PaymentEvent,
         outcome: EventOutcome,
     ) -> Result<(), Infallible> {
-        let kept = KeptEvent {
+        let events = &mut self.0.billing.events;
+        let kept = events.entry(event.id.clone()).or_insert_with(|| KeptEvent {
             id: event.id.clone(),
             kind: event.kind.clone(),
             outcome,
             received_at: event.received_at,
-        };
-        self.0.billing.events.insert(kept.id.clone(), kept);
+        });
+        kept.outcome = outcome;
         Ok(())
     }
 
