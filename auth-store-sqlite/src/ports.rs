@@ -495,7 +495,7 @@ impl BillingStore for SqliteStore {
         user: UserId,
         customer: PaymentRef,
     ) -> Result<Option<PaymentRef>, StoreError> {
-        self.statement(move |c| {
+        self.transaction(move |c| {
             Box::pin(async move { payments::keep_customer(c, user, &customer).await })
         })
         .await

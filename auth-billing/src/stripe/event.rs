@@ -3,7 +3,7 @@
 use auth_core::{
     time::OffsetDateTime,
     types::{
-        Dispute, EntryKind, EventOutcome, FailedPayment, PaymentFact, PaymentRef, Purchase,
+        Dispute, EntryKind, EventOutcome, FailedPayment, Link, PaymentFact, PaymentRef, Purchase,
         Subscription, SubscriptionChange,
     },
 };
@@ -53,19 +53,23 @@ const UNREADABLE: EventOutcome = EventOutcome::Unreadable;
 const PAYMENT: [&str; 2] = ["/payment_intent", "/charge"];
 
 fn session(session: &Value, catalogue: &Catalogue) -> Read {
-    match text(session, &["/mode"]) {
-        Some("payment") => {}
-        // A subscription's credits come with its invoices, and a setup grants nothing.
-        Some("subscription" | "setup") => return Ok(PaymentFact::Noted(EventOutcome::Ignored)),
+    let is_subscription = match text(session, &["/mode"]) {
+        Some("payment") => false,
+        Some("subscription") => true,
+        // It grants nothing.
+        Some("setup") => return Ok(PaymentFact::Noted(EventOutcome::Ignored)),
         _ => return Err(UNREADABLE),
-    }
-    match text(session, &["/payment_status"]) {
-        Some("paid" | "no_payment_required") => {}
+    };
+    let is_paid = match text(session, &["/payment_status"]) {
+        Some("paid" | "no_payment_required") => true,
+        Some("unpaid") => false,
+        _ => return Err(UNREADABLE),
+    };
+    if !is_subscription && !is_paid {
         // The money may come later: then another event says so.
-        Some("unpaid") => return Ok(PaymentFact::Noted(EventOutcome::Ignored)),
-        _ => return Err(UNREADABLE),
+        return Ok(PaymentFact::Noted(EventOutcome::Ignored));
     }
-    let payer = payer(session, &["/metadata/user_id"]);
+    let payer = payer(session, &["/metadata/user_id"], &["/subscription"]);
     // A buyer writes `client_reference_id` into the address of a payment link: alone it proves nothing, and with another one it is not ours.
     let referred = text(session, &["/client_reference_id"]);
     let user = text(session, &["/metadata/user_id"]);
@@ -73,6 +77,17 @@ fn session(session: &Value, catalogue: &Catalogue) -> Read {
         return Err(EventOutcome::UnknownUser);
     }
     let item = text(session, &["/metadata/item"]).unwrap_or_default();
+    if is_subscription {
+        // Its credits come with its invoices.
+        if payer.subscription.is_none() {
+            return Err(UNREADABLE);
+        }
+        return Ok(PaymentFact::Linked(Link {
+            payer,
+            item: catalogue.plan(item).map(|plan| plan.name.clone()),
+            is_paid,
+        }));
+    }
     let pack = catalogue.pack(item).ok_or(EventOutcome::UnknownItem)?;
     Ok(PaymentFact::Paid(Purchase {
         id: reference(session, &["/id"]).ok_or(UNREADABLE)?,
@@ -99,6 +114,14 @@ const INVOICE_USER: [&str; 3] = [
     "/lines/data/0/metadata/user_id",
 ];
 
+/// Where its subscription is named.
+const INVOICE_SUBSCRIPTION: [&str; 4] = [
+    "/parent/subscription_details/subscription",
+    "/subscription",
+    "/lines/data/0/parent/subscription_item_details/subscription",
+    "/lines/data/0/subscription",
+];
+
 fn invoice(invoice: &Value, catalogue: &Catalogue) -> Read {
     let kind = match text(invoice, &["/billing_reason"]) {
         Some("subscription_create") => EntryKind::PlanPurchase,
@@ -107,7 +130,7 @@ fn invoice(invoice: &Value, catalogue: &Catalogue) -> Read {
         Some(_) => return Ok(PaymentFact::Noted(EventOutcome::Ignored)),
         None => return Err(UNREADABLE),
     };
-    let payer = payer(invoice, &INVOICE_USER);
+    let payer = payer(invoice, &INVOICE_USER, &INVOICE_SUBSCRIPTION);
     let lines = list(invoice, "/lines/data");
     let (line, plan, old) = if kind == EntryKind::PlanUpgrade {
         let Some(upgrade) = upgraded(lines, catalogue)? else {
@@ -217,7 +240,7 @@ fn failed(invoice: &Value, catalogue: &Catalogue) -> Read {
         .iter()
         .find_map(|line| plan_of(line, catalogue));
     Ok(PaymentFact::Failed(FailedPayment {
-        payer: payer(invoice, &INVOICE_USER),
+        payer: payer(invoice, &INVOICE_USER, &INVOICE_SUBSCRIPTION),
         item: plan.ok_or(EventOutcome::UnknownItem)?.name.clone(),
         price: price(
             number(invoice, "/amount_due").unwrap_or(0),
@@ -279,7 +302,7 @@ fn subscription(
             None
         });
     Ok(PaymentFact::Subscription(SubscriptionChange {
-        payer: payer(object, &["/metadata/user_id"]),
+        payer: payer(object, &["/metadata/user_id"], &["/id"]),
         subscription: Subscription {
             id: reference(object, &["/id"]).ok_or(UNREADABLE)?,
             user: None,

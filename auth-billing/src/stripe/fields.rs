@@ -39,10 +39,11 @@ pub(super) fn list<'a>(object: &'a Value, place: &str) -> &'a [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// Who pays, by the `user_id` that we wrote into the metadata at one of these places.
-pub(super) fn payer(object: &Value, places: &[&str]) -> Payer {
+/// Who pays, by the `user_id` that we wrote into the metadata at one of these places, and for which subscription, by one of those.
+pub(super) fn payer(object: &Value, users: &[&str], subscriptions: &[&str]) -> Payer {
     Payer {
-        user: text(object, places).and_then(|raw| UserId::parse(raw).ok()),
+        user: text(object, users).and_then(|raw| UserId::parse(raw).ok()),
         customer: reference(object, &["/customer"]),
+        subscription: reference(object, subscriptions),
     }
 }

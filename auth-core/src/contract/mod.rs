@@ -93,6 +93,7 @@ macro_rules! billing_contract {
             a_subscription_of_a_deleted_user_is_abandoned
             a_failed_payment_is_told
             a_customer_is_kept_once
+            a_checkout_of_a_subscription_links_it
             purchases_are_read_in_order);
     };
 }

@@ -42,6 +42,7 @@ pub async fn apply<R: PaymentRows>(
             take_back::because_of(rows, event, known).await?
         }
         PaymentFact::Failed(failed) => subscription::failed(rows, event, failed).await?,
+        PaymentFact::Linked(link) => subscription::link(rows, link).await?,
         PaymentFact::Noted(outcome) => *outcome,
         PaymentFact::Paid(purchase) => paid::grant(rows, event, purchase).await?,
         PaymentFact::PaidBy { purchase, payment } => {
@@ -86,16 +87,21 @@ async fn payment_of<R: PaymentRows>(
     }))
 }
 
-/// Who pays: as we wrote it, or as the customer is known; nobody where the two disagree.
+/// Who pays: as we wrote it, or as the customer or the subscription is known; nobody where two of these disagree.
 async fn user_of<R: PaymentRows>(rows: &mut R, payer: &Payer) -> Result<Option<UserId>, R::Error> {
     let by_customer = match &payer.customer {
         Some(customer) => rows.user_of_customer(customer).await?,
         None => None,
     };
-    Ok(match (payer.user, by_customer) {
-        (Some(user), Some(other)) if user != other => None,
-        (user, other) => user.or(other),
-    })
+    let by_subscription = match &payer.subscription {
+        Some(id) => rows.subscription(id).await?.and_then(|known| known.user),
+        None => None,
+    };
+    let mut told = [payer.user, by_customer, by_subscription]
+        .into_iter()
+        .flatten();
+    let first = told.next();
+    Ok(first.filter(|first| told.all(|other| other == *first)))
 }
 
 async fn mail_to<R: PaymentRows>(

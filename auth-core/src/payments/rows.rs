@@ -36,6 +36,13 @@ pub trait PaymentRows: Send {
         customer: &PaymentRef,
     ) -> Result<Option<UserId>, Self::Error>;
 
+    /// As [`BillingStore::keep_customer`](crate::ports::BillingStore::keep_customer).
+    async fn keep_customer(
+        &mut self,
+        user: UserId,
+        customer: &PaymentRef,
+    ) -> Result<Option<PaymentRef>, Self::Error>;
+
     /// A purchase.
     async fn purchase(&mut self, id: &PaymentRef) -> Result<Option<KeptPurchase>, Self::Error>;
 

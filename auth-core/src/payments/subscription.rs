@@ -1,6 +1,6 @@
 use super::{PaymentRows, mail_to, user_of};
 use crate::types::{
-    EventOutcome, FailedPayment, Letter, PaymentEvent, Subscription, SubscriptionChange,
+    EventOutcome, FailedPayment, Letter, Link, PaymentEvent, Subscription, SubscriptionChange,
 };
 
 /// Keeps how a subscription is, unless something later was told before; its credits come with its invoices.
@@ -41,6 +41,41 @@ pub(super) async fn change<R: PaymentRows>(
             ends_at,
         };
         mail_to(rows, event, &user, letter).await?;
+    }
+    Ok(EventOutcome::Applied)
+}
+
+/// Keeps whose a customer and a subscription are, for the events that tell no user.
+pub(super) async fn link<R: PaymentRows>(
+    rows: &mut R,
+    link: &Link,
+) -> Result<EventOutcome, R::Error> {
+    let user = match user_of(rows, &link.payer).await? {
+        Some(id) => rows.user(id).await?,
+        None => None,
+    };
+    let Some(user) = user else {
+        return Ok(EventOutcome::UnknownUser);
+    };
+    if let Some(customer) = &link.payer.customer {
+        // One user may have several: a checkout that is given none makes another one. The first stays, and the subscription tells the user of the others.
+        rows.keep_customer(user.id, customer).await?;
+    }
+    if let Some(id) = &link.payer.subscription
+        && rows.subscription(id).await?.is_none()
+    {
+        let status = if link.is_paid { "active" } else { "incomplete" };
+        let linked = Subscription {
+            id: id.clone(),
+            user: Some(user.id),
+            item: link.item.clone(),
+            status: status.to_owned(),
+            period_end: None,
+            cancel_at: None,
+            // Whatever an event of the subscription itself says is newer.
+            told: (time::OffsetDateTime::UNIX_EPOCH, -1),
+        };
+        rows.put_subscription(&linked).await?;
     }
     Ok(EventOutcome::Applied)
 }

@@ -27,7 +27,8 @@ pub trait BillingStore: CreditStore {
     /// The customer that a user is at the provider.
     async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError>;
 
-    /// Keeps the customer that a user is at the provider, unless there is one. What is kept now: of two at once, one. `None` without an account.
+    /// Keeps the customer that a user is at the provider, unless there is one, or the customer is another user's. What is kept now: of two at once, one. `None`
+    /// without an account, and where nothing is kept.
     async fn keep_customer(
         &self,
         user: UserId,

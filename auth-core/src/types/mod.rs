@@ -34,7 +34,7 @@ pub use mailed_token::{Change, NewMailedToken, Purpose, Throttle};
 pub use network::Network;
 pub use password::{Password, PasswordAttempt, PasswordHash};
 pub use payment::{
-    Dispute, EventOutcome, FailedPayment, KeptEvent, KeptPayment, KeptPurchase, Payer,
+    Dispute, EventOutcome, FailedPayment, KeptEvent, KeptPayment, KeptPurchase, Link, Payer,
     PaymentEvent, PaymentFact, PaymentRef, Price, Processed, Purchase, Subscription,
     SubscriptionChange,
 };

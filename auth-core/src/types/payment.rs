@@ -68,6 +68,8 @@ pub enum PaymentFact {
     },
     /// A payment of a subscription failed.
     Failed(FailedPayment),
+    /// A checkout made somebody a customer, and perhaps a subscriber; nothing moves.
+    Linked(Link),
     /// Nothing moves, and that is as it should be, or an operator has to look: the outcome says which.
     Noted(EventOutcome),
     /// Something was paid.
@@ -99,6 +101,19 @@ pub struct Payer {
     pub user: Option<UserId>,
     /// The provider's customer.
     pub customer: Option<PaymentRef>,
+    /// The subscription that is paid for, if it is one.
+    pub subscription: Option<PaymentRef>,
+}
+
+/// What a checkout of a subscription says: whose the [customer](Payer::customer) is, and whose the [subscription](Payer::subscription).
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Who went through it.
+    pub payer: Payer,
+    /// The name of the plan; `None` when it is not in the catalogue.
+    pub item: Option<String>,
+    /// Whether the first period is paid.
+    pub is_paid: bool,
 }
 
 /// Something that was paid and is to be granted, once.

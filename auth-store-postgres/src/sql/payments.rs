@@ -85,6 +85,14 @@ impl PaymentRows for Rows<'_> {
         Ok(id.map(UserId::from_uuid))
     }
 
+    async fn keep_customer(
+        &mut self,
+        user: UserId,
+        customer: &PaymentRef,
+    ) -> sqlx::Result<Option<PaymentRef>> {
+        keep_customer(self.0, user, customer).await
+    }
+
     async fn purchase(&mut self, id: &PaymentRef) -> sqlx::Result<Option<KeptPurchase>> {
         let row = sqlx::query(concat!(
             "select ",
@@ -226,15 +234,23 @@ pub(crate) async fn customer(
         .transpose()
 }
 
-/// Keeps a customer unless there is one; the one that is kept.
+/// Keeps a customer unless there is one, or the customer is another user's; the one that is kept.
 pub(crate) async fn keep_customer(
     connection: &mut PgConnection,
     user: UserId,
     customer: &PaymentRef,
 ) -> sqlx::Result<Option<PaymentRef>> {
     let rows = sqlx::query(
-        "insert into auth.payment_accounts as a (user_id, customer) select id, $2 from auth.users where id = $1
-         on conflict (user_id) do update set customer = coalesce(a.customer, excluded.customer) returning customer",
+        "with kept as (
+             insert into auth.payment_accounts as a (user_id, customer)
+             select u.id, $2 from auth.users u where u.id = $1
+                 and not exists (select from auth.payment_accounts o where o.customer = $2 and o.user_id <> u.id)
+             on conflict (user_id) do update set customer = coalesce(a.customer, excluded.customer) returning customer
+         )
+         select customer from kept
+         union all select a.customer from auth.payment_accounts a join auth.users u on u.id = a.user_id
+             where a.user_id = $1 and a.customer is not null
+         limit 1",
     )
     .bind(user.as_uuid())
     .bind(customer.as_str())

@@ -85,6 +85,14 @@ impl PaymentRows for Rows<'_> {
         Ok(id.map(UserId::from_uuid))
     }
 
+    async fn keep_customer(
+        &mut self,
+        user: UserId,
+        customer: &PaymentRef,
+    ) -> sqlx::Result<Option<PaymentRef>> {
+        keep_customer(self.0, user, customer).await
+    }
+
     async fn purchase(&mut self, id: &PaymentRef) -> sqlx::Result<Option<KeptPurchase>> {
         let row = sqlx::query(concat!(
             "select ",
@@ -222,18 +230,28 @@ pub(crate) async fn customer(
         .transpose()
 }
 
-/// Keeps a customer unless there is one; the one that is kept.
+/// Keeps a customer unless there is one, or the customer is another user's; the one that is kept.
 pub(crate) async fn keep_customer(
     connection: &mut SqliteConnection,
     user: UserId,
     customer: &PaymentRef,
 ) -> sqlx::Result<Option<PaymentRef>> {
-    let rows = sqlx::query(
-        "insert into auth_payment_accounts as a (user_id, customer) select id, ?2 from auth_users where id = ?1
-         on conflict (user_id) do update set customer = coalesce(a.customer, excluded.customer) returning customer",
+    // Alone with the write lock from the first statement on.
+    sqlx::query(
+        "insert into auth_payment_accounts as a (user_id, customer)
+         select u.id, ?2 from auth_users u where u.id = ?1
+             and not exists (select 1 from auth_payment_accounts o where o.customer = ?2 and o.user_id <> u.id)
+         on conflict (user_id) do update set customer = coalesce(a.customer, excluded.customer)",
     )
     .bind(user.as_uuid())
     .bind(customer.as_str())
+    .execute(&mut *connection)
+    .await?;
+    let rows = sqlx::query(
+        "select a.customer from auth_payment_accounts a join auth_users u on u.id = a.user_id
+         where a.user_id = ?1 and a.customer is not null",
+    )
+    .bind(user.as_uuid())
     .fetch_all(connection)
     .await?;
     rows.first()

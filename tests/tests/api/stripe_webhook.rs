@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 auth_tests::on_each_store! {
     a_paid_pack_is_granted_and_mailed_once
+    a_checkout_of_a_subscription_tells_whose_invoices_come
     an_unpaid_session_grants_when_it_is_paid
     a_subscription_is_paid_by_its_invoices_alone
     a_refund_and_a_dispute_take_back_what_was_granted
@@ -219,7 +220,9 @@ async fn a_subscription_is_paid_by_its_invoices_alone(store: StoreKind) {
     let mut checkout = session(&ada, "cs_1");
     checkout["mode"] = json!("subscription");
     checkout["metadata"]["item"] = json!("basic");
-    assert!(!deliver(&app, "evt_1", "checkout.session.completed", &checkout).await);
+    checkout["subscription"] = json!("sub_1");
+    checkout["customer"] = json!("cus_1");
+    assert!(deliver(&app, "evt_1", "checkout.session.completed", &checkout).await);
     assert_eq!(balance(&app, &ada).await, "0.00");
 
     let mut subscription = json!({
@@ -283,6 +286,66 @@ async fn a_subscription_is_paid_by_its_invoices_alone(store: StoreKind) {
     assert_eq!(app.templates_to(&ada.email).await, expected);
     assert_eq!(balance(&app, &ada).await, "240.00");
     assert_eq!(alarms(&app).await, []);
+}
+
+/// A host may write the user on the session alone: what Stripe makes of it then names a customer and a subscription, and no user.
+async fn a_checkout_of_a_subscription_tells_whose_invoices_come(store: StoreKind) {
+    let app = App::on(store).await;
+    let ada = app.verified("ada").await;
+    let eve = app.registered("eve").await;
+    let mut checkout = session(&ada, "cs_1");
+    checkout["mode"] = json!("subscription");
+    checkout["metadata"]["item"] = json!("basic");
+    checkout["customer"] = json!("cus_1");
+    let completed = "checkout.session.completed";
+    assert!(!deliver(&app, "evt_0", completed, &checkout).await);
+    checkout["subscription"] = json!("sub_1");
+    assert!(deliver(&app, "evt_1", completed, &checkout).await);
+    let known = app.store.subscriptions(ada.id).await.unwrap();
+    let known: Vec<_> = known
+        .iter()
+        .map(|it| (it.id.as_str(), &*it.status))
+        .collect();
+    assert_eq!(known, [("sub_1", "active")]);
+    let unnamed = |mut invoice: Value| {
+        for place in [
+            "/subscription_details/metadata",
+            "/parent/subscription_details/metadata",
+            "/lines/data/0/metadata",
+        ] {
+            if let Some(metadata) = invoice.pointer_mut(place) {
+                *metadata = json!({});
+            }
+        }
+        invoice
+    };
+    let first = unnamed(older_invoice(&ada, "in_1", "subscription_create"));
+    assert!(deliver(&app, "evt_2", "invoice.paid", &first).await);
+    let mut second = unnamed(newer_invoice(&ada, "in_2", "subscription_cycle"));
+    second["customer"] = json!("cus_of_another_checkout");
+    assert!(deliver(&app, "evt_3", "invoice.paid", &second).await);
+    // A checkout of Eve's that names Ada's customer or subscription takes nothing over.
+    let mut taken = session(&eve, "cs_2");
+    taken["mode"] = json!("subscription");
+    for (id, customer, subscription) in [("evt_4", "cus_1", "sub_2"), ("evt_5", "cus_2", "sub_1")] {
+        taken["customer"] = json!(customer);
+        taken["subscription"] = json!(subscription);
+        assert!(!deliver(&app, id, completed, &taken).await);
+    }
+    assert_eq!(app.store.subscriptions(eve.id).await.unwrap(), []);
+    assert_eq!(app.store.customer(eve.id).await.unwrap(), None);
+    assert_eq!(balance(&app, &ada).await, "240.00");
+    let expected = [
+        "evt_0 unreadable",
+        "evt_4 unknown_user",
+        "evt_5 unknown_user",
+    ];
+    let known: Vec<_> = alarms(&app)
+        .await
+        .iter()
+        .map(|(id, it)| format!("{id} {it}"))
+        .collect();
+    assert_eq!(known, expected);
 }
 
 async fn a_refund_and_a_dispute_take_back_what_was_granted(store: StoreKind) {

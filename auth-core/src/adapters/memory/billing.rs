@@ -75,6 +75,14 @@ impl PaymentRows for Rows<'_> {
             .map(|(user, _)| *user))
     }
 
+    async fn keep_customer(
+        &mut self,
+        user: UserId,
+        customer: &PaymentRef,
+    ) -> Result<Option<PaymentRef>, Infallible> {
+        Ok(self.0.keep_customer(user, customer))
+    }
+
     async fn purchase(&mut self, id: &PaymentRef) -> Result<Option<KeptPurchase>, Infallible> {
         Ok(self.0.billing.purchases.get(id).cloned())
     }
@@ -135,6 +143,19 @@ impl PaymentRows for Rows<'_> {
     }
 }
 
+impl Data {
+    fn keep_customer(&mut self, user: UserId, customer: &PaymentRef) -> Option<PaymentRef> {
+        if !self.accounts.contains_key(&user) {
+            return None;
+        }
+        let customers = &mut self.billing.customers;
+        if !customers.contains_key(&user) && !customers.values().any(|known| known == customer) {
+            customers.insert(user, customer.clone());
+        }
+        customers.get(&user).cloned()
+    }
+}
+
 impl Books {
     fn debt(&self, user: UserId) -> Credits {
         self.debts.get(&user).copied().unwrap_or(Credits::ZERO)
@@ -175,12 +196,7 @@ impl BillingStore for MemoryStore {
         user: UserId,
         customer: PaymentRef,
     ) -> Result<Option<PaymentRef>, StoreError> {
-        let data = &mut *self.lock();
-        if !data.accounts.contains_key(&user) {
-            return Ok(None);
-        }
-        let kept = data.billing.customers.entry(user).or_insert(customer);
-        Ok(Some(kept.clone()))
+        Ok(self.lock().keep_customer(user, &customer))
     }
 
     async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
