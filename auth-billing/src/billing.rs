@@ -2,12 +2,13 @@ use std::{fmt, sync::Arc};
 
 use auth_core::{Auth, ports::BillingStore};
 
-use crate::Stripe;
+use crate::{Stripe, meters::Meters};
 
 /// Credits and payments over one store: what every host and router holds. Cheap to clone.
 #[derive(Clone)]
 pub struct Billing {
     pub(crate) auth: Auth,
+    pub(crate) meters: Arc<Meters>,
     pub(crate) store: Arc<dyn BillingStore>,
     pub(crate) stripe: Option<Stripe>,
 }
@@ -17,6 +18,7 @@ impl Billing {
     pub fn new(auth: &Auth, store: impl BillingStore) -> Self {
         Self {
             auth: auth.clone(),
+            meters: Arc::new(Meters::register()),
             store: Arc::new(store),
             stripe: None,
         }
@@ -47,6 +49,7 @@ impl Billing {
     pub fn within(&self, store: impl BillingStore) -> Self {
         Self {
             auth: self.auth.clone(),
+            meters: Arc::clone(&self.meters),
             store: Arc::new(store),
             stripe: self.stripe.clone(),
         }

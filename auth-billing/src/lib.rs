@@ -25,6 +25,7 @@
 mod billing;
 mod catalogue;
 mod credits;
+mod meters;
 mod stripe;
 
 pub use billing::Billing;

@@ -10,6 +10,7 @@ use crate::{
     features::oauth::{OAuth, Provider},
     jwt::{Access, KeyError, KeyRing, SigningKeys},
     mail::{Duty, Links, Post},
+    meters::Meters,
     passwords::{Hashing, PasswordPool},
     ports::{AttemptLimiter, Clock, Mailer, OAuthProvider, OsRandom, Random, Store, SystemClock},
     types::{
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyRing,
     looks: Mutex<()>,
     pub(crate) mail_queued: Notify,
+    pub(crate) meters: Meters,
     pub(crate) oauth: OAuth,
     pub(crate) passwords: PasswordPool,
     pub(crate) post: Option<Post>,
@@ -331,6 +333,7 @@ impl AuthBuilder {
                 keys: KeyRing::new(&self.keys, &self.issuer, &self.audience)?,
                 looks: Mutex::new(()),
                 mail_queued: Notify::new(),
+                meters: Meters::register(),
                 oauth: self.oauth,
                 passwords,
                 post,

@@ -1,4 +1,8 @@
 //! Accounts, sessions and mailed tokens without a framework.
+//!
+//! # Metrics
+//! This crate and its neighbours count what they do through the facade [`metrics`](https://docs.rs/metrics). A recorder is the host's to install, before it
+//! opens a store and builds an [`Auth`]: what was built earlier counts for nobody.
 
 pub mod adapters;
 mod auth;
@@ -8,6 +12,7 @@ mod error;
 mod features;
 mod jwt;
 mod mail;
+mod meters;
 mod passwords;
 pub mod payments;
 pub mod ports;

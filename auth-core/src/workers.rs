@@ -65,6 +65,7 @@ impl Auth {
                 return;
             };
             self.shared.duty.died(role);
+            self.shared.meters.restarted(role);
             if began.elapsed() > LONGEST_PAUSE {
                 pause = PAUSE;
             }

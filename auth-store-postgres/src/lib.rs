@@ -27,6 +27,7 @@
 //! `verify-full`, the only one that knows whom it talks to. `sslrootcert` names the certificate of a private authority.
 
 mod classify;
+mod meters;
 mod pooler;
 mod ports;
 mod schema;
@@ -38,6 +39,7 @@ mod watch;
 
 use std::{fmt, time::Duration};
 
+use auth_core::ports::Connections;
 pub use classify::classify;
 pub use schema::SchemaError;
 pub use scope::{PgScope, ScopeError};
@@ -90,6 +92,7 @@ impl PgStore {
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub async fn connect_with(url: &str, pool: PgPoolOptions) -> Result<Self, SchemaError> {
+        meters::register();
         let options = url::parse(url)?;
         // The pool would try again until its time is up, and then say no more than that.
         let patience = pool.get_acquire_timeout();
@@ -132,10 +135,20 @@ impl PgStore {
     /// sqlx gives a connection back inside an open transaction when the host drops a `pool.begin()` half-way (0.8.6 and 0.9.0 do). A lone
     /// statement on such a connection would be answered and never committed, so on a pool of the host each write has a transaction of its own: two
     /// more round trips than on the pool of [`connect`](Self::connect).
-    pub const fn from_pool(pool: PgPool) -> Self {
+    pub fn from_pool(pool: PgPool) -> Self {
+        meters::register();
         Self {
             pool,
             owns_pool: false,
+        }
+    }
+
+    /// How many connections there are now.
+    pub fn connections(&self) -> Connections {
+        Connections {
+            open: self.pool.size() as usize,
+            idle: self.pool.num_idle(),
+            most: self.pool.options().get_max_connections() as usize,
         }
     }
 

@@ -11,7 +11,10 @@ use std::{future::Future, io, panic, pin::Pin, time::Duration};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tracing::Instrument;
 
-use crate::classify::{is_worth_another_try, leaves_the_connection_clean};
+use crate::{
+    classify::{is_worth_another_try, leaves_the_connection_clean},
+    meters,
+};
 
 /// What a unit of work does with its connection.
 pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
@@ -92,7 +95,7 @@ where
     T: Send,
 {
     let mut checkout = Checkout {
-        connection: pool.acquire().await?,
+        connection: meters::acquire(pool).await?,
         is_clean: false,
     };
     match bond {

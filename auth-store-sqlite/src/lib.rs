@@ -24,6 +24,7 @@
 //! The file holds password hashes and addresses: give the directory to the service's user alone (`SQLite` puts `-wal` and `-shm` files beside it).
 
 mod classify;
+mod meters;
 mod ports;
 mod schema;
 mod sql;
@@ -31,6 +32,7 @@ mod write;
 
 use std::{fmt, fs::OpenOptions, io, path::Path, time::Duration};
 
+use auth_core::ports::Connections;
 pub use schema::SchemaError;
 pub use sqlx;
 use sqlx::{
@@ -63,6 +65,7 @@ impl SqliteStore {
     /// # Errors
     /// [`SchemaError::Open`] when the file cannot be opened as a database, [`SchemaError::Newer`] when a newer version of this library wrote it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, SchemaError> {
+        meters::register();
         let path =
             std::path::absolute(path).map_err(|error| SchemaError::Open(sqlx::Error::Io(error)))?;
         create_private(&path).map_err(|error| SchemaError::Open(sqlx::Error::Io(error)))?;
@@ -95,6 +98,7 @@ impl SqliteStore {
     /// # Errors
     /// [`SchemaError::Open`] when there is no memory for it.
     pub async fn in_memory() -> Result<Self, SchemaError> {
+        meters::register();
         let only = writer_options()
             .connect_with(
                 SqliteConnectOptions::new()
@@ -116,8 +120,24 @@ impl SqliteStore {
     ///
     /// # Security
     /// With foreign keys off, deleting an account would leave its sessions.
-    pub const fn from_pools(writer: SqlitePool, readers: SqlitePool) -> Self {
+    pub fn from_pools(writer: SqlitePool, readers: SqlitePool) -> Self {
+        meters::register();
         Self { writer, readers }
+    }
+
+    /// How many connections there are now.
+    pub fn connections(&self) -> Connections {
+        let of = |pool: &SqlitePool| Connections {
+            open: pool.size() as usize,
+            idle: pool.num_idle(),
+            most: pool.options().get_max_connections() as usize,
+        };
+        let (writers, readers) = (of(&self.writer), of(&self.readers));
+        Connections {
+            open: writers.open + readers.open,
+            idle: writers.idle + readers.idle,
+            most: writers.most + readers.most,
+        }
     }
 
     /// Ends all connections after their current work; later calls are

@@ -9,6 +9,8 @@ use std::{future::Future, io, panic, pin::Pin};
 use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tracing::Instrument;
 
+use crate::meters;
+
 /// What a unit of work does with its connection.
 pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
 
@@ -79,7 +81,7 @@ struct Checkout {
 impl Checkout {
     async fn of(writer: &SqlitePool) -> sqlx::Result<Self> {
         Ok(Self {
-            connection: writer.acquire().await?,
+            connection: meters::acquire(writer).await?,
             is_clean: false,
         })
     }

@@ -38,6 +38,7 @@ mod routes;
 pub mod smtp;
 mod store;
 pub mod stripe;
+pub mod telemetry;
 
 pub use app::{API_KEY, App, OPERATOR, OTHER_API_KEY, SECRET, signing_keys};
 pub use browser::Browser;

@@ -87,7 +87,9 @@ impl Billing {
             request_id: origin.request_id.clone(),
             created_at: now,
         };
-        let (booked, is_replay) = match self.store.book(entry).await? {
+        let booking = self.store.book(entry).await?;
+        self.meters.booked(kind, &booking);
+        let (booked, is_replay) = match booking {
             Booking::Conflict => return Err(Error::IdempotencyConflict),
             Booking::Done(booked) => (booked, false),
             Booking::Insufficient(balance) => return Err(Error::InsufficientCredits { balance }),

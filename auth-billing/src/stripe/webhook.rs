@@ -102,6 +102,14 @@ impl Billing {
         signature: &Signature,
         body: &[u8],
     ) -> Result<Delivered, WebhookError> {
+        let delivered = self.keep(signature, body).await;
+        if let Err(error) = &delivered {
+            self.meters.refused(error);
+        }
+        delivered
+    }
+
+    async fn keep(&self, signature: &Signature, body: &[u8]) -> Result<Delivered, WebhookError> {
         let stripe = self.stripe.as_ref().ok_or(WebhookError::NotConfigured)?;
         let now = self.auth.now();
         if !stripe.secrets.have_signed(signature, body, now) {
@@ -114,6 +122,7 @@ impl Billing {
             .apply_payment_event(event)
             .await
             .map_err(Error::from)?;
+        self.meters.received(processed);
         let outcome = processed.outcome;
         if outcome.is_alarming() && !processed.is_replay {
             tracing::warn!(

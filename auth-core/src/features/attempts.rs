@@ -48,7 +48,7 @@ impl Auth {
 
     /// Asked before a password is compared.
     pub(super) async fn may_check(&self, attempt: &Attempt) -> Result<(), Error> {
-        refuse(self.shared.attempts.wait(attempt).await)
+        self.refuse(self.shared.attempts.wait(attempt).await)
     }
 
     /// Asked before a password that came with a name is compared. `false`: it must not be compared, and whoever sent it is told that it is wrong.
@@ -62,7 +62,7 @@ impl Auth {
 
     /// Asked after a password was compared, before anybody is told what came of it.
     pub(super) async fn settle(&self, attempt: &Attempt, is_right: bool) -> Result<(), Error> {
-        refuse(self.shared.attempts.settle(attempt, is_right).await)
+        self.refuse(self.shared.attempts.settle(attempt, is_right).await)
     }
 
     /// As [`settle`](Self::settle); what comes back is what may be told of `is_right`.
@@ -90,8 +90,10 @@ impl Auth {
             self.shared.attempts.forget(&attempt).await;
         }
     }
-}
 
-fn refuse(wait: Option<Duration>) -> Result<(), Error> {
-    wait.map_or(Ok(()), |wait| Err(Error::TooManyAttempts(wait)))
+    fn refuse(&self, wait: Option<Duration>) -> Result<(), Error> {
+        let Some(wait) = wait else { return Ok(()) };
+        self.shared.meters.attempts_refused.increment(1);
+        Err(Error::TooManyAttempts(wait))
+    }
 }

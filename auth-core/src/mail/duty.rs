@@ -114,6 +114,14 @@ pub(crate) enum Role {
 
 impl Role {
     pub(crate) const ALL: [Self; 3] = [Self::Sender, Self::Sweeper, Self::Watcher];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Sweeper => "sweeper",
+            Self::Watcher => "watcher",
+        }
+    }
 }
 
 impl Duty {

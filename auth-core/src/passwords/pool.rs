@@ -6,6 +6,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 use super::{Hashing, hashing};
 use crate::{
     error::Error,
+    meters::HashingMeters,
     ports::Random,
     types::{Password, PasswordAttempt, PasswordHash},
 };
@@ -25,6 +27,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct PasswordPool {
     jobs: SyncSender<Job>,
     hashing: Hashing,
+    meters: HashingMeters,
     random: Arc<dyn Random>,
 }
 
@@ -63,6 +66,7 @@ impl PasswordPool {
         Ok(Self {
             jobs,
             hashing,
+            meters: HashingMeters::register(),
             random,
         })
     }
@@ -110,16 +114,29 @@ impl PasswordPool {
         work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     ) -> Result<T, Error> {
         let (answer, result) = oneshot::channel();
+        let (meters, queued) = (self.meters.clone(), Instant::now());
         let job: Job = Box::new(move || {
+            meters.queue.decrement(1);
+            let began = Instant::now();
+            meters.waited.record(began - queued);
             // Nobody waits any more: spare the work.
             if !answer.is_closed() {
                 let _ = answer.send(work());
+                meters.worked.record(began.elapsed());
             }
         });
-        self.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Overloaded,
-            TrySendError::Disconnected(_) => {
-                Error::Internal("the password threads are gone".into())
+        // Before anybody can take it out again.
+        self.meters.queue.increment(1);
+        self.jobs.try_send(job).map_err(|error| {
+            self.meters.queue.decrement(1);
+            match error {
+                TrySendError::Full(_) => {
+                    self.meters.refused.increment(1);
+                    Error::Overloaded
+                }
+                TrySendError::Disconnected(_) => {
+                    Error::Internal("the password threads are gone".into())
+                }
             }
         })?;
         result

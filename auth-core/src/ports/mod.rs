@@ -40,5 +40,5 @@ pub use outbox::{
 pub use random::{OsRandom, Random};
 pub use rate_limiter::{Quota, RateLimiter, Standing};
 pub use session_store::{Authenticated, Ended, Rotated, Rotation, SessionStore};
-pub use store::{AccountPlace, Removal, Store, StoreError, Sweepable, Swept, Unique};
+pub use store::{AccountPlace, Connections, Removal, Store, StoreError, Sweepable, Swept, Unique};
 pub use user_store::{Begun, EmailChange, PasswordChange, Redeemed, UserStore};

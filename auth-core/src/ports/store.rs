@@ -47,6 +47,17 @@ pub trait Store: UserStore + IdentityStore + SessionStore + Outbox + AuditLog {
     async fn delete_unverified(&self, accounts: &[UserId]) -> Result<Removal, StoreError>;
 }
 
+/// The connections of a store to its database at a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Open: idle or in use.
+    pub open: usize,
+    /// Open and not in use.
+    pub idle: usize,
+    /// The most there may be.
+    pub most: usize,
+}
+
 /// What is deleted when its time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sweepable {

@@ -45,6 +45,7 @@ use auth_core::{
     time::OffsetDateTime,
     types::Network,
 };
+use metrics::{Counter, counter, describe_counter};
 
 pub use self::{future::RateLimitFuture, layer::RateLimitLayer, service::RateLimit};
 use crate::client_ip::ClientIp;
@@ -65,6 +66,25 @@ impl RateClass {
         match self {
             Self::Auth => "auth",
             Self::Default => "default",
+        }
+    }
+
+    /// Requests that were refused. Budgets are often made before any recorder is there, so the counter is looked up, which allocates nothing.
+    fn refused(self) -> Counter {
+        match self {
+            Self::Auth => counter!("auth_rate_limit_refused_total", "class" => "auth"),
+            Self::Default => counter!("auth_rate_limit_refused_total", "class" => "default"),
+        }
+    }
+
+    /// Has the counters there from the beginning.
+    pub(crate) fn register_counters() {
+        describe_counter!(
+            "auth_rate_limit_refused_total",
+            "Requests refused because the client's budget was used up"
+        );
+        for class in [Self::Auth, Self::Default] {
+            class.refused().increment(0);
         }
     }
 
@@ -134,6 +154,9 @@ impl RateLimits {
         };
         let now: OffsetDateTime = self.clock.now();
         let standing = self.limiter.take(class.as_str(), client, quota, now).await;
+        if !standing.is_admitted {
+            class.refused().increment(1);
+        }
         Limited {
             class,
             quota,

@@ -26,7 +26,10 @@ pub use self::{
     table::{Endpoint, routes},
 };
 use crate::{
-    client_ip::ClientIp, internal_keys::InternalKeys, mount::AuthLayer, rate_limit::RateLimits,
+    client_ip::ClientIp,
+    internal_keys::InternalKeys,
+    mount::AuthLayer,
+    rate_limit::{RateClass, RateLimits},
 };
 
 /// Puts the endpoints together: all that [`routes`] names, but those that need mail when [`Auth`] has no mailer, and those of credits and payments without
@@ -153,6 +156,9 @@ impl AuthRouter {
 
     fn into_dispatch(self) -> Arc<Dispatch> {
         let paths = Paths::new(self.prefix.as_str(), self.active());
+        if self.limits.is_some() {
+            RateClass::register_counters();
+        }
         Arc::new(Dispatch {
             auth: self.auth,
             billing: self.billing,

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, path::PathBuf, str::FromStr, time::Dura
 use auth_billing::Billing;
 use auth_core::{
     Auth, AuthBuilder, SigningKeys,
-    ports::{BillingStore, CreditStore, Outbox, UserStore},
+    ports::{BillingStore, Connections, CreditStore, Outbox, UserStore},
     types::Secret,
 };
 use auth_store_postgres::{PgStore, SchemaError};
@@ -135,6 +135,13 @@ impl Database {
         match self {
             Self::Postgres(store) => Billing::new(auth, store.clone()),
             Self::Sqlite(store) => Billing::new(auth, store.clone()),
+        }
+    }
+
+    pub(crate) fn connections(&self) -> Connections {
+        match self {
+            Self::Postgres(store) => store.connections(),
+            Self::Sqlite(store) => store.connections(),
         }
     }
 

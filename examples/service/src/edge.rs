@@ -20,6 +20,7 @@ use axum::{
     response::Response,
 };
 use futures_util::FutureExt;
+use metrics::{Counter, counter};
 use tokio::{sync::Semaphore, time::timeout};
 use tower::{ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -39,13 +40,19 @@ pub(crate) enum Origins {
 
 /// Puts the app behind all of it. `https` says whether its public address is so.
 pub(crate) fn guard(app: Router, origins: Option<&Origins>, https: bool) -> Router {
+    let late = counter!(
+        description: "Requests given up because their answer took too long",
+        "auth_http_requests_timed_out_total"
+    );
+    let refused = counter!(
+        description: "Requests refused because too many were under way",
+        "auth_http_requests_shed_total"
+    );
+    let places = Arc::new(Semaphore::new(UNDER_WAY));
     let app = app
         .layer(middleware::from_fn(catch))
-        .layer(middleware::from_fn(in_time))
-        .layer(middleware::from_fn_with_state(
-            Arc::new(Semaphore::new(UNDER_WAY)),
-            shed,
-        ));
+        .layer(middleware::from_fn_with_state(late, in_time))
+        .layer(middleware::from_fn_with_state((places, refused), shed));
     let app = match origins {
         Some(origins) => across_origins(app, origins),
         None => app,
@@ -147,22 +154,30 @@ async fn show_headers(State(https): State<bool>, request: Request, next: Next) -
     answer
 }
 
-async fn shed(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+async fn shed(
+    State((places, refused)): State<(Arc<Semaphore>, Counter)>,
+    request: Request,
+    next: Next,
+) -> Response {
     // Whoever looks after the service must hear from a busy one that it lives.
     if matches!(request.uri().path(), "/health" | "/health/ready") {
         return next.run(request).await;
     }
     let Ok(_place) = places.try_acquire() else {
+        refused.increment(1);
         return Asked::of(&request).refuse(Refusal::Overloaded);
     };
     next.run(request).await
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
+async fn in_time(State(late): State<Counter>, request: Request, next: Next) -> Response {
     let asked = Asked::of(&request);
     timeout(ANSWER, next.run(request))
         .await
-        .unwrap_or_else(|_| asked.refuse(Refusal::TimedOut))
+        .unwrap_or_else(|_| {
+            late.increment(1);
+            asked.refuse(Refusal::TimedOut)
+        })
 }
 
 /// A page that panics takes no connection with it. What it said is in the log by the panic hook.

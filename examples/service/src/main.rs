@@ -9,6 +9,7 @@ mod logs;
 mod mail;
 mod mail_folder;
 mod mailing;
+mod meters;
 mod migrate;
 mod pages;
 mod panics;
@@ -40,13 +41,15 @@ use settings::{Environment, Settings};
 use tokio::{
     net::TcpListener,
     sync::oneshot,
+    task::JoinSet,
     time::{Instant, timeout},
 };
 use tower::ServiceExt;
 
 use crate::{
     config::Config, database::Database, keys::Keys, ledger::Ledger, logs::Logs, mail::Mail,
-    mailing::Mailing, migrate::Migrate, pages::Pages, stripe::Stripe, user::User,
+    mailing::Mailing, meters::Meters, migrate::Migrate, pages::Pages, server::Places,
+    stripe::Stripe, user::User,
 };
 
 /// How long a stop waits for the mails in hand.
@@ -171,13 +174,18 @@ async fn run(task: Task, settings: Settings) -> Result<bool, BoxError> {
 }
 
 async fn serve(settings: Settings) -> Result<(), BoxError> {
+    // First: what is made before it counts for nobody.
+    let meters = match settings.server.metrics {
+        Some(address) => Some(Meters::install(address).await?),
+        None => None,
+    };
     let logs = Logs::start(&settings)?;
-    let served = serve_logged(settings).await;
+    let served = serve_logged(settings, meters).await;
     logs.finish().await;
     served
 }
 
-async fn serve_logged(settings: Settings) -> Result<(), BoxError> {
+async fn serve_logged(settings: Settings, meters: Option<Meters>) -> Result<(), BoxError> {
     let database = Database::open(
         &settings.database.url,
         settings.database.connections,
@@ -259,7 +267,13 @@ async fn serve_logged(settings: Settings) -> Result<(), BoxError> {
 
     // Before the greeting: whoever reads it may ask at once.
     let mut signals = Signals::listen()?;
-    say(&greeting(&settings, &own_address, &mailing));
+    let numbers = meters.as_ref().map(Meters::address).transpose()?;
+    say(&greeting(&settings, &own_address, &mailing, numbers));
+    // In a set, so that it ends with us.
+    let mut watched = JoinSet::new();
+    if let Some(meters) = meters {
+        watched.spawn(meters.serve(auth.clone(), database.clone()));
+    }
     let (stop, stopped) = oneshot::channel();
     let proxies = &settings.server.proxies;
     let mut life = pin!(live(auth, listener, app, proxies, database, stopped));
@@ -287,7 +301,10 @@ async fn live(
     let workers = tokio::spawn(async move {
         auth.run_workers(async { drop(all_answered.await) }).await;
     });
-    let in_time = server::serve(listener, app, proxies, async { drop(stopped.await) }).await;
+    let in_time = server::serve(listener, app, Places::OF_CLIENTS, proxies, async {
+        drop(stopped.await);
+    })
+    .await;
     drop(answered);
     // A mail that is being handed over may take half a minute; it is claimed again after the next start.
     if let Ok(worked) = timeout(LAST_MAIL, workers).await {
@@ -304,7 +321,12 @@ async fn live(
 }
 
 /// What runs, where, and what does not.
-fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String {
+fn greeting(
+    settings: &Settings,
+    own_address: &str,
+    mailing: &Mailing,
+    numbers: Option<SocketAddr>,
+) -> String {
     let mut text = format!(
         "{} ({}) listens on {own_address}\n",
         settings.server.service_name,
@@ -363,6 +385,9 @@ fn greeting(settings: &Settings, own_address: &str, mailing: &Mailing) -> String
             "stripe",
             "off (STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, CATALOG_FILE)",
         ),
+    }
+    if let Some(address) = numbers {
+        line("metrics", &format!("http://{address}/metrics"));
     }
     for note in &settings.notes {
         line("note", note);

@@ -6,10 +6,16 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use metrics::counter;
+
 /// From now on, in every thread of the process.
 pub(crate) fn log_and_count() {
     let count = AtomicU64::new(0);
+    // Looked up now: whoever panics may hold a lock of the recorder.
+    let counter =
+        counter!(description: "Panics, each of which ended its own work only", "auth_panics_total");
     panic::set_hook(Box::new(move |panic| {
+        counter.increment(1);
         let panics = count.fetch_add(1, Ordering::Relaxed) + 1;
         let at = panic.location().map(ToString::to_string);
         // With `RUST_BACKTRACE`.

@@ -1,6 +1,11 @@
-//! One line of the log for each request, under the id that its answer carries.
+//! One line of the log for each request, under the id that its answer carries; and what is counted of it.
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use auth_tower::{Answered, ClientIp, RequestId};
 use axum::{
@@ -10,14 +15,20 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use tracing::{Instrument, Span};
 
 /// Outside of everything else, so that what the edge refuses is seen, too.
 pub(crate) fn observe(app: Router, client_ip: ClientIp) -> Router {
-    app.layer(middleware::from_fn_with_state(client_ip, observed))
+    let observer = (client_ip, Arc::new(Meters::register()));
+    app.layer(middleware::from_fn_with_state(observer, observed))
 }
 
-async fn observed(State(client_ip): State<ClientIp>, request: Request, next: Next) -> Response {
+async fn observed(
+    State((client_ip, meters)): State<(ClientIp, Arc<Meters>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (mut parts, body) = request.into_parts();
     let id = RequestId::of(&parts.headers);
     let span = tracing::info_span!("request", request_id = id.as_str());
@@ -25,7 +36,9 @@ async fn observed(State(client_ip): State<ClientIp>, request: Request, next: Nex
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         parts.headers.insert(RequestId::HEADER, id);
     }
+    meters.in_flight.increment(1);
     let mut line = Line {
+        meters,
         method: known(&parts.method),
         client_ip: client_ip.find(&parts),
         started: Instant::now(),
@@ -57,6 +70,7 @@ fn known(method: &Method) -> &'static str {
 
 /// Written when it is dropped: also for a client that went away before its answer.
 struct Line {
+    meters: Arc<Meters>,
     method: &'static str,
     client_ip: Option<IpAddr>,
     started: Instant,
@@ -74,7 +88,15 @@ impl Drop for Line {
             (_, None) => Some("page"),
             (_, Some(answered)) => Some(answered.route.unwrap_or("none")),
         };
-        let duration_ms = self.started.elapsed().as_secs_f64() * 1000.0;
+        let took = self.started.elapsed();
+        self.meters.in_flight.decrement(1);
+        match (route, status) {
+            (Some(route), Some(status)) => {
+                self.meters.answered((route, self.method, status), took);
+            }
+            _ => self.meters.abandoned.increment(1),
+        }
+        let duration_ms = took.as_secs_f64() * 1000.0;
         tracing::info!(
             parent: &self.span,
             method = self.method,
@@ -87,5 +109,64 @@ impl Drop for Line {
             "{}",
             if self.answer.is_some() { "answered" } else { "the client went away" }
         );
+    }
+}
+
+/// Route, method and status: each is one of few, whatever clients send.
+type Kind = (&'static str, &'static str, u16);
+
+/// What is counted of requests.
+struct Meters {
+    abandoned: Counter,
+    /// Each is looked up once, so that counting allocates nothing.
+    answered: RwLock<HashMap<Kind, (Counter, Histogram)>>,
+    in_flight: Gauge,
+}
+
+impl Meters {
+    fn register() -> Self {
+        Self {
+            abandoned: counter!(
+                description: "Requests whose client went away before the answer",
+                "auth_http_requests_abandoned_total"
+            ),
+            answered: RwLock::default(),
+            in_flight: gauge!(
+                description: "Requests under way",
+                "auth_http_requests_in_flight"
+            ),
+        }
+    }
+
+    fn answered(&self, kind: Kind, took: Duration) {
+        let count = |(counter, histogram): &(Counter, Histogram)| {
+            counter.increment(1);
+            histogram.record(took);
+        };
+        let known = self.answered.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meters) = known.get(&kind) {
+            return count(meters);
+        }
+        drop(known);
+        let (route, method, status) = kind;
+        let meters = (
+            counter!(
+                description: "Requests that were answered",
+                "auth_http_requests_total",
+                "route" => route, "method" => method, "status" => status.to_string()
+            ),
+            histogram!(
+                description: "From the end of a request's headers to the begin of its answer",
+                unit: Unit::Seconds,
+                "auth_http_request_duration_seconds",
+                "route" => route, "method" => method
+            ),
+        );
+        count(&meters);
+        let mut known = self
+            .answered
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.insert(kind, meters);
     }
 }

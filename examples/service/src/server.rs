@@ -48,23 +48,35 @@ const DRAIN: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(1);
 /// How long a client may take nothing of an answer that is ready for it.
 const WRITE: Duration = Duration::from_secs(30);
-/// Further clients wait in the kernel's queue.
-const CONNECTIONS: usize = 1024;
-/// Of one client (an IPv6 /64 is one), so that four of them are needed to take every place. Proxies have many clients, and are not counted.
-const CONNECTIONS_OF_ONE: usize = 256;
+
+/// How many connections there may be; further clients wait in the kernel's queue.
+pub(crate) struct Places {
+    all: usize,
+    /// Of one client (an IPv6 /64 is one), so that four of them are needed to take every place. Proxies have many clients, and are not counted.
+    of_one: usize,
+}
+
+impl Places {
+    pub(crate) const OF_CLIENTS: Self = Self {
+        all: 1024,
+        of_one: 256,
+    };
+    pub(crate) const OF_SCRAPERS: Self = Self { all: 16, of_one: 4 };
+}
 
 /// Serves until `shutdown` is ready, then finishes what is under way. `false` when the deadline cut something off.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
+    places: Places,
     proxies: &TrustedProxies,
     shutdown: impl Future<Output = ()>,
 ) -> bool {
     let mut shutdown = pin!(shutdown);
     let graceful = GracefulShutdown::new();
     let (stop, stopped) = watch::channel(());
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let peers = Peers::default();
+    let peers = Peers::new(places.of_one);
+    let places = Arc::new(Semaphore::new(places.all));
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -133,12 +145,22 @@ async fn quiet_after(mut stopped: watch::Receiver<()>, mut requests: watch::Rece
 }
 
 /// How many connections each client has.
-#[derive(Clone, Default)]
-struct Peers(Arc<Mutex<HashMap<Network, usize>>>);
+#[derive(Clone)]
+struct Peers {
+    most: usize,
+    seats: Arc<Mutex<HashMap<Network, usize>>>,
+}
 
 impl Peers {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            seats: Arc::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more for that client, if it has not too many.
@@ -146,7 +168,7 @@ impl Peers {
         let client = Network::of_client(Some(ip));
         let mut seats = self.lock();
         let taken = seats.entry(client).or_default();
-        if *taken >= CONNECTIONS_OF_ONE {
+        if *taken >= self.most {
             return None;
         }
         *taken += 1;
@@ -338,13 +360,14 @@ mod tests {
 
     use tokio::{io::AsyncWriteExt, time::Instant};
 
-    use super::{CONNECTIONS_OF_ONE, Peers, WRITE, WriteInTime};
+    use super::{Peers, Places, WRITE, WriteInTime};
 
     #[test]
     fn one_client_cannot_take_every_place() {
-        let peers = Peers::default();
+        let most = Places::OF_CLIENTS.of_one;
+        let peers = Peers::new(most);
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let mut seats: Vec<_> = (0..CONNECTIONS_OF_ONE)
+        let mut seats: Vec<_> = (0..most)
             .map(|n| peers.seat(ip(&format!("2001:db8::{n:x}"))).unwrap())
             .collect();
         assert!(peers.seat(ip("2001:db8::ffff")).is_none());

@@ -14,6 +14,7 @@ mod limits;
 mod load;
 mod logs;
 mod mails;
+mod metrics;
 mod migrate;
 mod outage;
 mod page;

@@ -10,6 +10,8 @@ use redis::{
 };
 use tokio::time::{Instant, timeout};
 
+use crate::meters;
+
 /// For an answer. A server in the same network needs a thousandth of it.
 const ANSWER: Duration = Duration::from_millis(250);
 /// For a connection, which no request waits for.
@@ -125,6 +127,7 @@ impl State {
     fn found(&mut self, connection: MultiplexedConnection) {
         self.connections += 1;
         self.connection = Some((self.connections, connection));
+        meters::redis_is_up(true);
         if self.is_alarmed {
             self.is_alarmed = false;
             tracing::info!("limits are shared by Redis again");
@@ -134,6 +137,7 @@ impl State {
     /// Told once an outage.
     fn miss(&mut self, fault: &Fault) {
         self.connection = None;
+        meters::redis_is_up(false);
         self.next_look = Instant::now() + LOOK_AGAIN;
         if !self.is_alarmed {
             self.is_alarmed = true;

@@ -17,6 +17,7 @@ use std::{
 
 use auth_core::types::Secret;
 use futures_util::FutureExt;
+use metrics::{Counter, counter};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -109,13 +110,13 @@ impl fmt::Display for Destination {
 }
 
 /// Lines that wait. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Queue(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
     changed: Notify,
+    dropped: Counter,
 }
 
 #[derive(Default)]
@@ -127,6 +128,17 @@ struct Waiting {
 }
 
 impl Queue {
+    fn new() -> Self {
+        Self(Arc::new(Shared {
+            waiting: Mutex::default(),
+            changed: Notify::new(),
+            dropped: counter!(
+                description: "Lines of the log that were never shipped",
+                "auth_log_lines_dropped_total"
+            ),
+        }))
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0
             .waiting
@@ -140,6 +152,7 @@ impl Queue {
         if waiting.is_closed || line.len() > LINE_BYTES || waiting.bytes + line.len() > QUEUE_BYTES
         {
             waiting.dropped += 1;
+            self.0.dropped.increment(1);
             return;
         }
         waiting.bytes += line.len();
@@ -200,7 +213,7 @@ pub(crate) struct Shipping {
 
 impl Shipping {
     pub(crate) fn start(destination: &Destination) -> Result<Self, BoxError> {
-        let queue = Queue::default();
+        let queue = Queue::new();
         let shipper = Shipper {
             address: (destination.host.clone(), destination.port),
             tls: destination.connector()?,

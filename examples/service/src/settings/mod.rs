@@ -257,10 +257,11 @@ mod tests {
             ("TRUSTED_PROXIES", "10.0.0.0/8,hunter2"),
             ("CORS_ALLOWED_ORIGINS", "https://app.test.org,hunter2"),
             ("REDIS_URL", "hunter2"),
+            ("METRICS_ADDRESS", "hunter2"),
         ])
         .err()
         .unwrap();
-        assert_eq!(faults.len(), 18, "{faults:#?}");
+        assert_eq!(faults.len(), 19, "{faults:#?}");
         assert!(!faults.concat().contains("hunter2"), "{faults:#?}");
     }
 

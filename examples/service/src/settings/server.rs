@@ -1,5 +1,5 @@
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Server {
     pub(crate) frontend: Option<Links>,
     pub(crate) host: IpAddr,
     pub(crate) internal_keys: InternalKeys,
+    /// `None`: nobody is told numbers.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) port: u16,
     pub(crate) proxies: TrustedProxies,
     pub(crate) rate_limits: RateLimits,
@@ -53,6 +55,10 @@ impl Server {
                 text.parse().map_err(|_| "must be an IP address")
             }),
             internal_keys: internal_keys(reader, generated_key, production),
+            metrics: reader.optional("METRICS_ADDRESS", |text| {
+                text.parse()
+                    .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:9464")
+            }),
             port: reader.or("PORT", 8080, |text| {
                 text.parse().map_err(|_| "must be a number from 0 to 65535")
             }),

@@ -1,0 +1,256 @@
+//! The numbers of the service, as Prometheus reads them: at an address of their own, which is not for clients.
+//!
+//! 1. Whoever counts asks the facade `metrics`. What is installed here is there before anything that counts is made.
+//! 2. A page is made at most once a second, and asks the database for one row at most every five: however many ask, and however often.
+//! 3. A database that is away or slow is a number, too: no page waits longer than a second for it, or fails.
+//! 4. A scraper is a client like others: its connections are bounded in number and time.
+//!
+//! # Security
+//! Nothing here names a user, an address or a secret, and every label has few values. The numbers still tell how busy the service is, and how often it was
+//! attacked: the address belongs into a network of operators.
+
+use std::{
+    future::pending,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use auth_core::{Auth, Error, MailQueue, WorkerState, time::Duration as Age};
+use auth_tower::TrustedProxies;
+use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
+use metrics::{Counter, Gauge, Unit, counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{
+    net::TcpListener,
+    sync::Mutex,
+    task::JoinHandle,
+    time::{interval, timeout},
+};
+
+use crate::{
+    BoxError,
+    database::Database,
+    server::{self, Places},
+};
+
+/// Upper bounds of histograms, in seconds: from a look-up to a client that was given up.
+const BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// How long a page is good.
+const PAGE: Duration = Duration::from_secs(1);
+/// How long a look at the database is good.
+const LOOK: Duration = Duration::from_secs(5);
+/// For a look at the database.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Single measurements are kept until they are sorted into buckets, which a page does; without one it is done as often as this.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What keeps the numbers of this process.
+pub(crate) struct Meters {
+    kept: PrometheusHandle,
+    listener: TcpListener,
+}
+
+impl Meters {
+    /// Keeps what is counted from now on. Once a process.
+    pub(crate) async fn install(address: SocketAddr) -> Result<Self, BoxError> {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            format!("METRICS_ADDRESS: {address} cannot be listened on: {error}")
+        })?;
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(BUCKETS)?
+            .build_recorder();
+        let kept = recorder.handle();
+        metrics::set_global_recorder(recorder)?;
+        gauge!(
+            description: "1; the version is in the label",
+            "auth_build_info",
+            "version" => env!("CARGO_PKG_VERSION")
+        )
+        .set(1);
+        Ok(Self { kept, listener })
+    }
+
+    pub(crate) fn address(&self) -> Result<SocketAddr, BoxError> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Tells the numbers at `/metrics`, until it is dropped.
+    pub(crate) async fn serve(self, auth: Auth, database: Database) {
+        let kept = self.kept.clone();
+        let page = Page {
+            kept: self.kept,
+            outside: Outside::register(auth, database),
+            last: None,
+        };
+        let app = Router::new()
+            .route("/metrics", get(show))
+            .with_state(Arc::new(Mutex::new(page)));
+        let proxies = TrustedProxies::default();
+        let upkeep = async {
+            let mut turns = interval(UPKEEP);
+            loop {
+                turns.tick().await;
+                kept.run_upkeep();
+            }
+        };
+        tokio::select! {
+            _ = server::serve(self.listener, app, Places::OF_SCRAPERS, &proxies, pending()) => {}
+            () = upkeep => {}
+        }
+    }
+}
+
+async fn show(State(page): State<Arc<Mutex<Page>>>) -> impl IntoResponse {
+    let text = page.lock().await.text().await;
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text)
+}
+
+struct Page {
+    kept: PrometheusHandle,
+    outside: Outside,
+    last: Option<(Instant, axum::body::Bytes)>,
+}
+
+impl Page {
+    async fn text(&mut self) -> axum::body::Bytes {
+        if let Some((made, text)) = &self.last
+            && made.elapsed() < PAGE
+        {
+            return text.clone();
+        }
+        self.outside.look().await;
+        let text = axum::body::Bytes::from(self.kept.render());
+        self.last = Some((Instant::now(), text.clone()));
+        text
+    }
+}
+
+/// Numbers that nobody counts: they are looked for when somebody asks.
+struct Outside {
+    auth: Auth,
+    database: Database,
+    looked: Option<Instant>,
+    /// One that takes longer than it is waited for goes on, and no second one is begun beside it.
+    looking: Option<JoinHandle<Result<MailQueue, Error>>>,
+    connections: [Gauge; 2],
+    dead: Gauge,
+    failed: Counter,
+    given_up: Counter,
+    is_up: Gauge,
+    most_connections: Gauge,
+    oldest: Gauge,
+    queued: Gauge,
+    sent: Counter,
+    withdrawn: Counter,
+    workers: Gauge,
+}
+
+impl Outside {
+    fn register(auth: Auth, database: Database) -> Self {
+        Self {
+            auth,
+            database,
+            looked: None,
+            looking: None,
+            connections: ["idle", "used"].map(|state| {
+                gauge!(
+                    description: "Open connections to the database",
+                    "auth_db_connections",
+                    "state" => state
+                )
+            }),
+            dead: gauge!(
+                description: "Mails that were given up and wait for a person, of all processes",
+                "auth_mail_dead_letters"
+            ),
+            failed: counter!(
+                description: "Tries to send a mail that failed",
+                "auth_mail_tries_failed_total"
+            ),
+            given_up: counter!(
+                description: "Mails that became dead letters",
+                "auth_mails_given_up_total"
+            ),
+            is_up: gauge!(
+                description: "1 when the database answered the last look at it, else 0",
+                "auth_db_up"
+            ),
+            most_connections: gauge!(
+                description: "The most connections that this process may open",
+                "auth_db_connections_max"
+            ),
+            oldest: gauge!(
+                description: "How long ago the mail was queued that waits for longest; 0 without one",
+                unit: Unit::Seconds,
+                "auth_mail_queue_oldest_seconds"
+            ),
+            queued: gauge!(
+                description: "Mails that wait or are being sent, of all processes",
+                "auth_mail_queue_length"
+            ),
+            sent: counter!(
+                description: "Mails that a server accepted",
+                "auth_mails_sent_total"
+            ),
+            withdrawn: counter!(
+                description: "Mails not sent because their links were used meanwhile",
+                "auth_mails_withdrawn_total"
+            ),
+            workers: gauge!(
+                description: "1 while the background workers of this process are well, else 0",
+                "auth_workers_up"
+            ),
+        }
+    }
+
+    async fn look(&mut self) {
+        let workers = self.auth.mail_workers();
+        self.failed.absolute(workers.failed);
+        self.given_up.absolute(workers.given_up);
+        self.sent.absolute(workers.sent);
+        self.withdrawn.absolute(workers.withdrawn);
+        self.workers
+            .set(u8::from(workers.state == WorkerState::Alive));
+
+        let connections = self.database.connections();
+        let [idle, used] = &self.connections;
+        idle.set(number(connections.idle));
+        used.set(number(connections.open.saturating_sub(connections.idle)));
+        self.most_connections.set(number(connections.most));
+
+        if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            let queue = self.queue().await;
+            self.looked = Some(Instant::now());
+            self.is_up.set(u8::from(queue.is_some()));
+            // Not the numbers of a while ago: an alarm would take them for those of now.
+            let unknown = [f64::NAN; 3];
+            let [queued, dead, oldest] = queue.map_or(unknown, |queue| {
+                let oldest = queue.oldest.map_or(0.0, Age::as_seconds_f64);
+                [number(queue.queued), number(queue.dead), oldest]
+            });
+            self.queued.set(queued);
+            self.dead.set(dead);
+            self.oldest.set(oldest);
+        }
+    }
+
+    async fn queue(&mut self) -> Option<MailQueue> {
+        let auth = self.auth.clone();
+        let looking = self
+            .looking
+            .get_or_insert_with(|| tokio::spawn(async move { auth.mail_queue().await }));
+        let looked = timeout(PATIENCE, looking).await.ok()?;
+        self.looking = None;
+        looked.ok()?.ok()
+    }
+}
+
+/// Exact up to 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn number(count: impl TryInto<u64>) -> f64 {
+    count.try_into().unwrap_or(u64::MAX) as f64
+}

@@ -1,0 +1,314 @@
+//! The numbers that the service tells its operators, as Prometheus' own parser reads them.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use auth_tests::{
+    API_KEY, PASSWORD, Person,
+    postgres::{Cluster, Database},
+    process::{Home, Launch, Service, eventually},
+    redis::Redis,
+    telemetry::Metrics,
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::data::Data;
+
+fn told(launch: Launch) -> Launch {
+    launch.set("METRICS_ADDRESS", "127.0.0.1:0")
+}
+
+/// Where the numbers are, as the greeting says.
+fn address(service: &Service) -> String {
+    let greeting = service.greeting();
+    let line = greeting.lines().find(|line| line.contains("/metrics"));
+    let (_, address) = line.unwrap().split_once("http://").unwrap();
+    address.strip_suffix("/metrics").unwrap().to_owned()
+}
+
+async fn page(service: &Service) -> String {
+    let url = format!("http://{}/metrics", address(service));
+    let answer = service.http().get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let kind = &answer.headers()["content-type"];
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    answer.text().await.unwrap()
+}
+
+/// When the numbers say what is waited for: a page is good for a second, and a look at the database for five.
+async fn numbers(service: &Service, what: &str, is_so: impl Fn(&Metrics) -> bool) -> Metrics {
+    eventually(what, async || {
+        let numbers = Metrics::parse(&page(service).await);
+        is_so(&numbers).then_some(numbers)
+    })
+    .await
+}
+
+/// The table of the README: names and labels.
+fn documented() -> Vec<(String, Vec<String>)> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let (_, table) = readme.split_once("<!-- metrics").unwrap();
+    let (table, _) = table.split_once("<!-- /metrics -->").unwrap();
+    let quoted = |cell: &str| -> Vec<String> {
+        let quoted = cell.split('`').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect()
+    };
+    let rows = table.lines().skip(3).filter(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let mut cells = row.split('|').skip(1);
+        let name = quoted(cells.next().unwrap()).remove(0);
+        (name, quoted(cells.next().unwrap()))
+    })
+    .collect()
+}
+
+/// What clients do, and what they get wrong.
+async fn traffic(service: &Service) -> Person {
+    let ada = service.verified("ada").await;
+    for _ in 0..3 {
+        service.get("/auth/me").by(&ada).await.ok(200);
+    }
+    let wrong = json!({"username": "ada", "password": "a wrong guess"});
+    service
+        .post("/auth/login", wrong)
+        .await
+        .refused(401, "invalid_credentials");
+    for path in ["/no/such/ada@example.org", "/nor/this", "/nor/that"] {
+        service.get(path).await.refused(404, "not_found");
+    }
+    service
+        .call("BREW", "/auth/login")
+        .await
+        .refused(405, "method_not_allowed");
+    service.get("/").await;
+    for (path, amount, key, status) in [
+        ("/credits/add", "10.00", "one", 200),
+        ("/credits/add", "10.00", "one", 200),
+        ("/credits/use", "4.00", "two", 200),
+        ("/credits/use", "400.00", "three", 402),
+    ] {
+        let body = json!({"user_id": ada.id.to_string(), "amount": amount});
+        let call = service.post(path, body).header("idempotency-key", key);
+        assert_eq!(call.by_service().await.status, status, "{path} {amount}");
+    }
+    let mut refused = 0;
+    while refused < 5 {
+        let guess = json!({"username": "nobody", "password": PASSWORD});
+        let answer = service.post("/auth/login", guess).await;
+        refused += u32::from(answer.status == 429 && answer.code() == "rate_limited");
+    }
+    ada
+}
+
+fn has_moved(after: &Metrics) {
+    let request = |route: &str, method: &str, status: &str| {
+        let labels = [("route", route), ("method", method), ("status", status)];
+        after.get("auth_http_requests_total", &labels)
+    };
+    assert_eq!(request("/auth/register", "POST", "201"), Some(1.0));
+    assert_eq!(request("/auth/me", "GET", "200"), Some(3.0));
+    assert_eq!(request("none", "GET", "404"), Some(3.0));
+    assert_eq!(request("/auth/login", "other", "405"), Some(1.0));
+    assert_eq!(request("page", "GET", "200"), Some(1.0));
+    assert_eq!(request("/credits/use", "POST", "402"), Some(1.0));
+    for (name, labels, least) in [
+        ("auth_db_connection_wait_seconds_count", &[][..], 10.0),
+        ("auth_db_connections", &[("state", "idle")], 1.0),
+        ("auth_db_up", &[], 1.0),
+        ("auth_hashing_duration_seconds_count", &[], 2.0),
+        ("auth_hashing_wait_seconds_count", &[], 2.0),
+        ("auth_redis_up", &[], 1.0),
+        ("auth_workers_up", &[], 1.0),
+    ] {
+        let value = after.get(name, labels);
+        assert!(value >= Some(least), "{name}: {value:?}");
+    }
+    let me = [("route", "/auth/me"), ("method", "GET")];
+    let seconds = after.get("auth_http_request_duration_seconds_sum", &me);
+    assert!(seconds > Some(0.0) && seconds < Some(60.0), "{seconds:?}");
+    for (name, labels, value) in [
+        (
+            "auth_ledger_entries_total",
+            &[("kind", "credit_added")][..],
+            1.0,
+        ),
+        ("auth_ledger_entries_total", &[("kind", "credit_used")], 1.0),
+        (
+            "auth_ledger_refused_total",
+            &[("reason", "insufficient")],
+            1.0,
+        ),
+        ("auth_ledger_replayed_total", &[], 1.0),
+        ("auth_hashing_queue_length", &[], 0.0),
+        ("auth_http_requests_in_flight", &[], 0.0),
+        ("auth_log_lines_dropped_total", &[], 0.0),
+    ] {
+        assert_eq!(after.get(name, labels), Some(value), "{name} {labels:?}");
+    }
+}
+
+/// How long something took; a gauge of an age is none.
+fn is_time(name: &str) -> bool {
+    name.ends_with("_seconds") && name != "auth_mail_queue_oldest_seconds"
+}
+
+fn is_documented(told: &Metrics) {
+    let documented = documented();
+    let names: BTreeSet<&str> = documented.iter().map(|(name, _)| name.as_str()).collect();
+    let names_told: BTreeSet<&str> = told.families().map(|(name, ..)| name).collect();
+    assert_eq!(names_told, names, "told, and in the table of README.md");
+    for (name, kind, help) in told.families() {
+        assert!(!help.is_empty(), "{name} says nothing of itself");
+        assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+        assert_eq!(kind == "histogram", is_time(name), "{name}: {kind}");
+    }
+    for (name, labels) in &documented {
+        let labels: BTreeSet<&str> = labels.iter().map(String::as_str).collect();
+        for sample in told.labels(name) {
+            let has: BTreeSet<&str> = sample.keys().map(String::as_str).collect();
+            let has: BTreeSet<&str> = has.into_iter().filter(|label| *label != "le").collect();
+            assert_eq!(has, labels, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_number_is_documented_moves_and_names_nobody() {
+    let redis = Redis::start();
+    let home = Home::new();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = gone.local_addr().unwrap().port().to_string();
+    drop(gone);
+    let service = told(home.service().quick())
+        .set("INTERNAL_API_KEY", API_KEY)
+        .set("REDIS_URL", &redis.url())
+        .set("RATE_LIMIT_AUTH_PER_MINUTE", "30")
+        .set("ENABLE_LOGSTASH", "true")
+        .set("SYSLOG_HOST", "127.0.0.1")
+        .set("SYSLOG_PORT", &port)
+        .start()
+        .await;
+    let before = Metrics::parse(&page(&service).await);
+    for name in ["auth_panics_total", "auth_mails_sent_total"] {
+        assert_eq!(before.get(name, &[]), Some(0.0), "{name}");
+    }
+
+    let ada = traffic(&service).await;
+    let after = numbers(&service, "the mail that was sent", |numbers| {
+        numbers.get("auth_mails_sent_total", &[]) == Some(1.0)
+            && numbers.get("auth_mail_queue_length", &[]) == Some(0.0)
+            && numbers.get("auth_rate_limit_refused_total", &[("class", "auth")]) >= Some(5.0)
+    })
+    .await;
+    has_moved(&after);
+    is_documented(&after);
+    let page = page(&service).await;
+    let id = ada.id.to_string();
+    for secret in [
+        &*ada.access_token,
+        &ada.refresh_token,
+        &id,
+        "\"ada",
+        "example.org",
+        "127.0.0.1",
+        API_KEY,
+        PASSWORD,
+    ] {
+        assert!(!page.contains(secret), "{secret}");
+    }
+    // It is no client's: not on the public port, and nothing of the API beside it.
+    service.get("/metrics").await.refused(404, "not_found");
+    let beside = format!("http://{}/health", address(&service));
+    assert_eq!(
+        service.http().get(beside).send().await.unwrap().status(),
+        404
+    );
+
+    redis.kill();
+    service.get("/health").await;
+    service.get("/auth/me").by(&ada).await;
+    numbers(&service, "that Redis is away", |numbers| {
+        numbers.get("auth_redis_up", &[]) == Some(0.0)
+    })
+    .await;
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_told_while_the_database_is_away_or_hangs() {
+    let cluster = Cluster::start();
+    let data = Data::of(Some(Database { url: cluster.url() }));
+    let service = told(data.service()).start().await;
+    let is_up = async |up: f64| {
+        numbers(&service, "another state of the database", |numbers| {
+            numbers.get("auth_db_up", &[]) == Some(up)
+        })
+        .await
+    };
+    let numbers = is_up(1.0).await;
+    assert_eq!(numbers.get("auth_mail_queue_length", &[]), Some(0.0));
+    cluster.stop();
+    let numbers = is_up(0.0).await;
+    assert!(numbers.get("auth_mail_queue_length", &[]).unwrap().is_nan());
+    // What does not ask the database goes on.
+    service.get("/auth/me").await.refused(401, "missing_token");
+    cluster.resume();
+    is_up(1.0).await;
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_scrapers_hurt_neither_clients_nor_the_service() {
+    let service = told(Home::new().service().quick()).start().await;
+    let address = address(&service);
+    // Half requests: of one client four are kept, and no fifth.
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\n")
+            .await
+            .unwrap();
+        idle.push(stream);
+    }
+    let mut fifth = TcpStream::connect(&address).await.unwrap();
+    let closed = async {
+        loop {
+            // What is refused is closed, or reset when something was on its way.
+            if !matches!(fifth.read(&mut [0; 16]).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), closed)
+        .await
+        .expect("a connection too many is closed");
+    service.get("/health").await.ok(200);
+    drop(idle);
+    let numbers = numbers(&service, "a page", |_| true).await;
+    assert_eq!(numbers.get("auth_panics_total", &[]), Some(0.0));
+    for (method, path, status) in [("POST", "/metrics", 405), ("GET", "/metrics/x", 404)] {
+        let url = format!("http://{address}{path}");
+        let request = service.http().request(method.parse().unwrap(), url);
+        assert_eq!(request.send().await.unwrap().status(), status, "{path}");
+    }
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_told_before_anything_is_served() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let launch = Home::new().service().quick();
+    let ended = launch.set("METRICS_ADDRESS", &address).run().await;
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("METRICS_ADDRESS"), "{ended:?}");
+    assert!(!ended.stdout.contains("listens on"), "{ended:?}");
+}
