@@ -221,8 +221,7 @@ impl Dispatch {
         let mut client = Client::default();
         client.ip = self.client_ip.find(parts);
         client.request_id = Some(request_id.as_str().to_owned());
-        client.accept_language = text(&parts.headers, &ACCEPT_LANGUAGE)
-            .filter(|languages| languages.len() <= MAX_ACCEPT_LANGUAGE_BYTES);
+        client.accept_language = accept_language(&parts.headers);
         match text(&parts.headers, &USER_AGENT) {
             Some(user_agent) => client.with_user_agent(&user_agent),
             None => client,
@@ -232,6 +231,17 @@ impl Dispatch {
 
 /// Browsers send less than a hundred.
 const MAX_ACCEPT_LANGUAGE_BYTES: usize = 1024;
+
+/// All lines of the list as one (RFC 9110 §5.3).
+fn accept_language(headers: &HeaderMap) -> Option<String> {
+    let mut lines = headers.get_all(ACCEPT_LANGUAGE).iter();
+    let mut list = String::from_utf8_lossy(lines.next()?.as_bytes()).into_owned();
+    for line in lines {
+        list.push(',');
+        list.push_str(&String::from_utf8_lossy(line.as_bytes()));
+    }
+    (list.len() <= MAX_ACCEPT_LANGUAGE_BYTES).then_some(list)
+}
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let value = headers.get(name)?;

@@ -39,6 +39,14 @@ async fn mails_are_in_the_language_of_the_registration(store: StoreKind) {
             mail.subject
         );
     }
+    // A list may come in lines.
+    let body = json!({"username": "fay", "email": "fay@example.org", "password": PASSWORD});
+    let call = app.post("/auth/register", body);
+    let call = call.header("accept-language", "fr");
+    call.header("accept-language", "it;q=0.9").await.ok(201);
+    app.deliver().await;
+    let mail = app.mailbox.last_to("fay@example.org");
+    assert!(mail.subject.starts_with("Ti diamo"), "{}", mail.subject);
     // Not that of whoever asks.
     let body = json!({"email": "ada@example.org"});
     let call = app.post("/auth/password-reset-request", body);
