@@ -7,8 +7,11 @@
 //! 4. What a user typed is data: escaped in HTML, raw in plain text, absent from the subject,
 //!    and never read as template or message syntax. A name that runs the other way is isolated
 //!    from the words around it.
-//! 5. All templates are rendered once in every language when [`Templates`] is made, so a broken
-//!    one stops the service at its start and not a user's password reset.
+//! 5. All templates are tried in every language when [`Templates`] is made, so a broken one stops
+//!    the service at its start and not a user's password reset: what a template or a message names
+//!    must be there in every branch, and each mail is rendered with links that live for several
+//!    times, and with and without what it may lack. A fault that shows for one name or price alone
+//!    can stay hidden in a host's templates; `auth-core` sends such a mail by the built-in ones.
 //!
 //! ```
 //! use auth_templates::{Mail, Templates, time::OffsetDateTime};
@@ -41,7 +44,8 @@
 //! whatever else is passed: `t("message-id", colour="red")`. A subject sees `$service_name` only.
 //! Amounts, prices and moments are text by then, written by the messages `decimal-point`, `digit-group`,
 //! `money` and `moment`. What a mail may lack is asked for by `{% if link is defined %}`.
-//! A template whose name starts with `_` may be included by others. Text parts may use the filter `wrap`.
+//! A template whose name starts with `_` may be included by others: it names fields of mails, its own variables, and those
+//! that a template sets outside of blocks and branches. Text parts may use the filter `wrap`.
 
 mod error;
 mod files;

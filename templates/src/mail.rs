@@ -218,14 +218,36 @@ impl Mail {
         std::iter::successors(Some(Self::first_sample()), Self::next_sample).collect()
     }
 
-    /// The same mail without what it may lack; `None` when it always has all of it.
-    pub(crate) fn without_options(&self) -> Option<Self> {
-        let mut sparse = self.clone();
-        let Self::PaymentFailed { retry_at, link, .. } = &mut sparse else {
-            return None;
-        };
-        (*retry_at, *link) = (None, None);
-        Some(sparse)
+    /// The same mail in the other shapes that its template may tell apart: its link lives for another time, or it lacks some of what it may lack.
+    pub(crate) fn variants(&self) -> Vec<Self> {
+        let lives_for = [0, 1, 2, 48, 60, 90].map(|time| {
+            let mut mail = self.clone();
+            *mail.lifetime()? = time;
+            Some(mail)
+        });
+        let lacks = [(true, false), (false, true), (true, true)].map(|(no_retry, no_link)| {
+            let mut mail = self.clone();
+            let Self::PaymentFailed { retry_at, link, .. } = &mut mail else {
+                return None;
+            };
+            retry_at.take_if(|_| no_retry);
+            link.take_if(|_| no_link);
+            Some(mail)
+        });
+        lives_for.into_iter().chain(lacks).flatten().collect()
+    }
+
+    /// Of its link, in the unit that it tells.
+    fn lifetime(&mut self) -> Option<&mut u32> {
+        match self {
+            Self::AccountExists { valid_minutes, .. }
+            | Self::PasswordReset { valid_minutes, .. } => Some(valid_minutes),
+            Self::EmailChangeNotice { valid_hours, .. }
+            | Self::EmailChangeVerify { valid_hours, .. }
+            | Self::VerifyEmail { valid_hours, .. }
+            | Self::Welcome { valid_hours, .. } => Some(valid_hours),
+            _ => None,
+        }
     }
 
     fn first_sample() -> Self {

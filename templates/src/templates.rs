@@ -92,8 +92,8 @@ impl Templates {
     ///
     /// # Errors
     /// [`TemplateError::Render`], [`TemplateError::Message`] or [`TemplateError::MissingMessage`] if a
-    /// template depends on values in such a way that its trial rendering did not show the fault. The
-    /// built-in ones do not.
+    /// template depends on values in such a way that no trial rendering showed the fault. The built-in
+    /// ones do not.
     pub fn render(
         &self,
         locale: &str,
@@ -149,14 +149,14 @@ impl Templates {
         })
     }
 
-    /// Renders every mail in every language, from [`Mail::samples`]; what a mail may lack, with it and without.
+    /// Renders every mail in every language, from [`Mail::samples`]: with links that live for several times, and with and without what a mail may lack.
     pub fn check(&self) -> Vec<Check> {
         let samples = Mail::samples();
         let mut checks = Vec::with_capacity(self.locales().len() * samples.len());
         for locale in self.locales() {
             for mail in &samples {
                 let result = std::iter::once(mail.clone())
-                    .chain(mail.without_options())
+                    .chain(mail.variants())
                     .try_for_each(|mail| self.render(locale, SAMPLE_SERVICE, &mail).map(drop));
                 checks.push(Check {
                     name: mail.name(),
@@ -183,9 +183,7 @@ impl Templates {
             env.add_template_owned(file.path.clone(), file.text.clone())
                 .map_err(|source| syntax_error(&file.path, source))?;
         }
-        for mail in Mail::samples() {
-            check_variables(&env, &mail, &files.templates)?;
-        }
+        check_variables(&env, &files.templates)?;
         let templates = Self {
             env: Arc::new(env),
             texts,
@@ -239,61 +237,69 @@ impl Templates {
     }
 }
 
-/// Refuses a mail's template that names what its mail does not have, be it in a branch that no trial rendering takes.
-fn check_variables(
-    env: &Environment<'_>,
-    mail: &Mail,
-    files: &[File],
-) -> Result<(), TemplateError> {
-    let fields = Value::from(Serde(mail));
-    let fields: BTreeSet<String> = fields
-        .try_iter()
-        .into_iter()
-        .flatten()
-        .map(|key| key.to_string())
-        .collect();
-    // What a layout sets is known to the templates that extend it.
-    let is_set = |variable: &str| {
-        files.iter().any(|file| {
-            let words: Vec<&str> = words(&file.text).collect();
-            words
-                .windows(2)
-                .any(|pair| matches!(pair, ["as" | "import" | "macro" | "set", name] if *name == variable))
-        })
+/// What every template may name.
+const COMMON: [&str; 5] = ["direction", "locale", "service_name", "subject", "t"];
+
+/// Refuses a template that names what it never has, be it in a branch that no trial rendering takes. A mail's own template has the fields of the mail; a shared
+/// one has those of all.
+fn check_variables(env: &Environment<'_>, files: &[File]) -> Result<(), TemplateError> {
+    let mails: Vec<_> = Mail::samples().iter().map(named_fields).collect();
+    let mail_of = |file: &File| {
+        let name = file.path.strip_prefix("mail/")?.split('.').next()?;
+        mails.iter().find(|(mail, _)| *mail == name)
     };
-    let known = |variable: &String| {
-        [
-            "direction",
-            "locale",
-            "service_name",
-            "subject",
-            "super",
-            "t",
-        ]
-        .contains(&variable.as_str())
-            || fields.contains(variable)
-            || env.globals().any(|(global, _)| global == variable)
-            || is_set(variable)
+    let is_set = |by: &dyn Fn(&File) -> bool, variable: &str| {
+        let mut setters = files.iter().filter(|file| by(file));
+        setters.any(|file| sets(env, &file.path, variable))
     };
-    for extension in ["html", "txt"] {
-        let path = format!("mail/{}.{extension}", mail.name());
+    for file in files {
+        let is_known = |variable: &String| {
+            COMMON.contains(&variable.as_str())
+                || env.globals().any(|(global, _)| global == variable)
+                || match mail_of(file) {
+                    // What a layout sets is known to the templates that extend it, and the other way round.
+                    Some((_, fields)) => {
+                        fields.contains(variable)
+                            || is_set(&|other| mail_of(other).is_none(), variable)
+                    }
+                    None => {
+                        mails.iter().any(|(_, fields)| fields.contains(variable))
+                            || is_set(&|_| true, variable)
+                    }
+                }
+        };
         let template = env
-            .get_template(&path)
-            .map_err(|source| syntax_error(&path, source))?;
+            .get_template(&file.path)
+            .map_err(|source| syntax_error(&file.path, source))?;
         // By name, so that the same mistake is told first each time.
         let undeclared: BTreeSet<_> = template.undeclared_variables(false).into_iter().collect();
-        if let Some(variable) = undeclared.into_iter().find(|variable| !known(variable)) {
+        if let Some(variable) = undeclared.into_iter().find(|variable| !is_known(variable)) {
             let mut lines = (1..).zip(template.source().lines());
             return Err(TemplateError::UnknownVariable {
                 line: lines
                     .find(|(_, line)| words(line).any(|word| word == variable))
                     .map(|(number, _)| number),
-                file: path,
+                file: file.path.clone(),
                 variable,
             });
         }
     }
     Ok(())
+}
+
+fn named_fields(mail: &Mail) -> (&'static str, BTreeSet<String>) {
+    let fields = Value::from(Serde(mail));
+    let names = fields.try_iter().into_iter().flatten();
+    (mail.name(), names.map(|name| name.to_string()).collect())
+}
+
+/// Whether a template gives a variable a value for those that it extends, and that extend it: then naming it at the end leaves nothing undeclared.
+fn sets(env: &Environment<'_>, path: &str, variable: &str) -> bool {
+    env.get_template(path).is_ok_and(|template| {
+        let named = format!("{}{{{{ {variable} }}}}", template.source());
+        env.template_from_str(&named)
+            .is_ok_and(|template| !template.undeclared_variables(false).contains(variable))
+    })
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -2,7 +2,6 @@ use std::collections::HashMap;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::resolver::ResolverError;
-use fluent_bundle::resolver::errors::ReferenceKind;
 use fluent_bundle::{FluentArgs, FluentError, FluentResource};
 use fluent_syntax::ast::{Expression, InlineExpression, Pattern, PatternElement};
 use unic_langid::{CharacterDirection, LanguageIdentifier};
@@ -23,9 +22,6 @@ pub(crate) struct Texts {
     languages: Vec<Language>,
     names: Vec<String>,
 }
-
-/// How deep messages may stand in messages; deeper ones are not looked into before they are formatted.
-const DEPTH: usize = 8;
 
 pub(crate) struct Language {
     identifier: LanguageIdentifier,
@@ -158,13 +154,11 @@ impl Language {
         let pattern = self.bundle.get_message(id)?.value()?;
         let mut errors = Vec::new();
         let text = self.bundle.format_pattern(pattern, Some(args), &mut errors);
-        // Also what no rendering showed so far: a variant for one hour, when all links live for many.
-        let unknown = || {
-            let id = self.unknown_variable(pattern, args, DEPTH)?.to_owned();
-            let reference = ResolverError::Reference(ReferenceKind::Variable { id });
-            Some(FluentError::ResolverError(reference))
-        };
-        let Some(source) = errors.into_iter().next().or_else(unknown) else {
+        let fault = errors
+            .into_iter()
+            .next()
+            .or_else(|| self.hidden_fault(pattern, args, &mut Vec::new()));
+        let Some(source) = fault else {
             return Some(Ok(text.into_owned()));
         };
         let place = self.places.get(id).cloned();
@@ -177,38 +171,51 @@ impl Language {
         }))
     }
 
-    /// A variable in any branch of a message, or of one that it refers to, for which there is no value.
-    fn unknown_variable<'a>(
+    /// What these values do not show and others would: a fault in another variant, here or in a message that this one refers to.
+    fn hidden_fault<'a>(
         &'a self,
-        pattern: &Pattern<&'a str>,
+        pattern: &'a Pattern<&'a str>,
         args: &FluentArgs<'_>,
-        depth: usize,
-    ) -> Option<&'a str> {
-        let depth = depth.checked_sub(1)?;
-        let inline = |expression: &InlineExpression<&'a str>| match expression {
-            InlineExpression::VariableReference { id } => {
-                args.get(id.name).is_none().then_some(id.name)
-            }
-            InlineExpression::MessageReference {
-                id,
-                attribute: None,
-            } => {
-                let message = self.bundle.get_message(id.name)?;
-                self.unknown_variable(message.value()?, args, depth)
-            }
-            _ => None,
-        };
-        pattern.elements.iter().find_map(|element| match element {
+        inside: &mut Vec<&'a Pattern<&'a str>>,
+    ) -> Option<FluentError> {
+        if inside.iter().any(|outer| std::ptr::eq(*outer, pattern)) {
+            return Some(ResolverError::Cyclic.into());
+        }
+        inside.push(pattern);
+        let fault = pattern.elements.iter().find_map(|element| match element {
             PatternElement::TextElement { .. } => None,
-            PatternElement::Placeable { expression } => match expression {
-                Expression::Inline(expression) => inline(expression),
-                Expression::Select { selector, variants } => inline(selector).or_else(|| {
-                    variants
-                        .iter()
-                        .find_map(|variant| self.unknown_variable(&variant.value, args, depth))
-                }),
-            },
-        })
+            PatternElement::Placeable { expression } => {
+                self.parts(expression).into_iter().find_map(|part| {
+                    let mut errors = Vec::new();
+                    self.bundle.format_pattern(part, Some(args), &mut errors);
+                    let fault = errors.into_iter().next();
+                    fault.or_else(|| self.hidden_fault(part, args, inside))
+                })
+            }
+        });
+        inside.pop();
+        fault
+    }
+
+    /// All that an expression may show. Not a term's: it sees no values of ours.
+    fn parts<'a>(&'a self, expression: &'a Expression<&'a str>) -> Vec<&'a Pattern<&'a str>> {
+        match expression {
+            Expression::Select { variants, .. } => {
+                variants.iter().map(|variant| &variant.value).collect()
+            }
+            Expression::Inline(InlineExpression::Placeable { expression }) => {
+                self.parts(expression)
+            }
+            Expression::Inline(InlineExpression::MessageReference { id, attribute }) => {
+                let message = self.bundle.get_message(id.name);
+                let part = message.and_then(|message| match attribute {
+                    Some(attribute) => Some(message.get_attribute(attribute.name)?.value()),
+                    None => message.value(),
+                });
+                part.into_iter().collect()
+            }
+            Expression::Inline(_) => Vec::new(),
+        }
     }
 }
 
@@ -362,25 +369,54 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_variable_is_found_in_branches_that_are_not_taken() {
-        for message in [
-            "a = { $n ->\n    [one] { $nobody }\n   *[other] many\n}",
-            "b = { $n ->\n    [one] { a }\n   *[other] many\n}\na = { $nobody }",
+    fn a_fault_is_found_in_branches_that_are_not_taken() {
+        let select = |variant: &str| format!("{{ $n ->\n    [one] {variant}\n   *[other] many\n}}");
+        for (messages, fault) in [
+            (select("{ $nobody }"), "variable: $nobody"),
+            (select("{ nowhere }"), "message: nowhere"),
+            (select("{ -nowhere }"), "term: -nowhere"),
+            (select("{ b.nowhere }") + "\nb = b", "attribute: b.nowhere"),
+            (select("{ NOWHERE($n) }"), "function: NOWHERE()"),
+            (select("{ b }") + "\nb = { $nobody }", "variable: $nobody"),
+            (
+                format!("{{ b }}\nb = {}", select("{ $nobody }")),
+                "variable: $nobody",
+            ),
+            (
+                format!("{{ b.c }}\nb =\n    .c = {}", select("{ $nobody }")),
+                "variable: $nobody",
+            ),
+            (
+                format!("{{ {} }}", select("{ $nobody }")),
+                "variable: $nobody",
+            ),
+            (
+                select(&format!("{{ {} }}", select("{ $nobody }"))),
+                "variable: $nobody",
+            ),
+            (select("{ a }"), "Cyclic"),
+            (select("{ b }") + "\nb = { a }", "Cyclic"),
         ] {
-            let texts = texts(&[("en.ftl", message)]);
+            let messages = format!("a = {messages}");
+            let texts = texts(&[("en.ftl", &messages)]);
             let args = FluentArgs::from_iter([("n", 24)]);
-            let error = texts.format(0, &message[..1], &args).unwrap_err();
+            let error = texts.format(0, "a", &args).unwrap_err();
             assert!(
-                matches!(error, TextError::Format { line: Some(1), .. }),
-                "{message}"
+                matches!(&error, TextError::Format { line: Some(1), source, .. }
+                    if source.to_string().contains(fault)),
+                "{messages}: {error:?}"
             );
         }
-        let endless = texts(&[(
+    }
+
+    #[test]
+    fn a_message_may_be_named_in_several_branches() {
+        let texts = texts(&[(
             "en.ftl",
-            "a = { $n ->\n    [one] { a }\n   *[other] many\n}",
+            "a = { b } { $n ->\n    [one] { b }\n   *[other] { b } { -c(case: \"x\") }\n}\nb = b\n-c = { $case ->\n    [x] X\n   *[y] Y\n}",
         )]);
         let args = FluentArgs::from_iter([("n", 24)]);
-        assert_eq!(endless.format(0, "a", &args).unwrap(), "many");
+        assert_eq!(texts.format(0, "a", &args).unwrap(), "b b X");
     }
 
     #[test]

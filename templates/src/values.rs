@@ -79,7 +79,10 @@ pub(crate) fn words(
     match message.as_str()? {
         "amount" => return Some(amount()),
         "money" => {
-            args.set("amount", amount().ok()?);
+            match amount() {
+                Ok(amount) => args.set("amount", amount),
+                Err(error) => return Some(Err(error)),
+            }
             args.set("currency", field("currency").to_string());
         }
         _ => {

@@ -219,12 +219,127 @@ fn an_unknown_variable_is_reported_with_file_and_line() {
 }
 
 #[test]
-fn a_fault_of_a_layout_is_reported_with_its_file_and_line() {
-    let error = refusal("layout-fault", &[("mail/layout.html", "\n{{ nothing }}")]).unwrap();
+fn a_branch_that_no_trial_takes_hides_no_unknown_variable() {
+    let hidden = "{% if username == \"ada\" %}{{ nobody }}{% endif %}";
+    let row = format!("{{% macro row(name, value) %}}{hidden}{{% endmacro %}}");
+    let included = [
+        ("mail/_own.txt", hidden),
+        (
+            "mail/test.txt",
+            "{% if at == \"never\" %}{% include \"mail/_own.txt\" %}{% endif %}",
+        ),
+    ];
+    // A name is not set by prose, nor by a template that its mail never sees, nor in a branch.
+    let prose = [(
+        "mail/test.txt",
+        "as nobody, set nobody, macro nobody {% raw %}{% set nobody = 1 %}{% endraw %} {% if at == \"never\" %}{{ nobody }}{% endif %}",
+    )];
+    let elsewhere = [
+        ("mail/welcome.txt", "{% set nobody = 1 %}"),
+        (
+            "mail/test.txt",
+            "{% if at == \"never\" %}{{ nobody }}{% endif %}",
+        ),
+    ];
+    let branch = [(
+        "mail/test.txt",
+        "{% if at == \"never\" %}{% set nobody = 1 %}{% endif %}{% if at == \"later\" %}{{ nobody }}{% endif %}",
+    )];
+    let other_mail = [(
+        "mail/test.txt",
+        "{% if at == \"never\" %}{{ nobody }}{% endif %}{% with nobody = 1 %}{% endwith %}",
+    )];
+    for (test, files) in [
+        ("hidden-layout", &[("mail/layout.html", hidden)][..]),
+        ("hidden-layout-text", &[("mail/layout.txt", hidden)]),
+        ("hidden-row", &[("mail/_row.html", &row)]),
+        ("hidden-included", &included),
+        ("hidden-prose", &prose),
+        ("hidden-elsewhere", &elsewhere),
+        ("hidden-branch", &branch),
+        ("hidden-scope", &other_mail),
+    ] {
+        let error = refusal(test, files);
+        assert!(
+            matches!(&error, Some(TemplateError::UnknownVariable { variable, .. }) if variable == "nobody"),
+            "{test}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_mail_may_lack_is_tried_in_every_combination_and_links_with_several_times() {
+    for (path, text) in [
+        (
+            "mail/payment_failed.txt",
+            "{% if retry_at is defined %}{{ link }}{% endif %}",
+        ),
+        (
+            "mail/payment_failed.txt",
+            "{% if link is defined %}{{ retry_at }}{% endif %}",
+        ),
+        (
+            "mail/password_reset.txt",
+            "{% if valid_minutes == 1 %}{{ t(\"nowhere\") }}{% endif %}",
+        ),
+        (
+            "mail/password_reset.txt",
+            "{% if valid_minutes > 60 %}{{ t(\"nowhere\") }}{% endif %}",
+        ),
+        ("mail/password_reset.txt", "{{ 60 // valid_minutes }}"),
+        (
+            "mail/welcome.html",
+            "{% if valid_hours == 1 %}{{ t(\"nowhere\") }}{% endif %}",
+        ),
+        (
+            "mail/welcome.html",
+            "{% if valid_hours > 24 %}{{ link | nofilter }}{% endif %}",
+        ),
+    ] {
+        let error = refusal("combination", &[(path, text)]);
+        assert!(
+            matches!(&error, Some(TemplateError::Render { template, .. } | TemplateError::MissingMessage { template, .. }) if template == path),
+            "{text}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_mail_sets_is_known_to_its_layout() -> Outcome {
+    let files = [
+        (
+            "mail/layout.txt",
+            "{% if mark is defined %}{{ mark }}{% endif %}{% block body %}{% endblock %}",
+        ),
+        (
+            "mail/test.txt",
+            "{% set mark = \"!\" %}{% extends \"mail/layout.txt\" %}",
+        ),
+    ];
+    let templates = load("set-by-mail", &files)?;
+    let at = OffsetDateTime::UNIX_EPOCH.into();
     assert_eq!(
-        error.to_string(),
-        "mail/layout.html, line 2: mail/welcome.html cannot be rendered in `en`"
+        templates.render("en", "Example", &Mail::Test { at })?.text,
+        "!\n"
     );
+    Ok(())
+}
+
+#[test]
+fn a_fault_of_a_layout_is_reported_with_its_file_and_line() {
+    for (layout, said) in [
+        (
+            "\n{{ nothing }}",
+            "mail/layout.html, line 2: `nothing` is no variable of this template",
+        ),
+        (
+            "\n{{ username }}",
+            "mail/layout.html, line 2: mail/test.html cannot be rendered in `en`",
+        ),
+    ] {
+        let error = refusal("layout-fault", &[("mail/layout.html", layout)]).unwrap();
+        assert_eq!(error.to_string(), said);
+    }
 }
 
 #[test]

@@ -172,7 +172,6 @@ fn client(pages: &Pages, parts: &Parts) -> Client {
         Client::default().with_user_agent(text(header::USER_AGENT).unwrap_or_default());
     client.ip = pages.client_ip.find(parts);
     client.request_id = text(RequestId::HEADER).map(str::to_owned);
-    client.accept_language = text(header::ACCEPT_LANGUAGE).map(str::to_owned);
     client
 }
 
