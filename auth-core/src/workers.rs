@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration as StdDuration};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{auth::Auth, mail::Role, sweep::Sweep};
@@ -22,6 +22,8 @@ const SWEEP: StdDuration = StdDuration::from_mins(10);
 const STEPS: u32 = 100;
 /// Between two rounds of one sweep.
 const REST: StdDuration = StdDuration::from_secs(1);
+/// After which a watch is begun anew: on a connection that ended without a word it would hear of nothing for ever.
+const WATCH: StdDuration = StdDuration::from_mins(10);
 /// How long an account that is held is passed over.
 const PASSED_OVER: StdDuration = StdDuration::from_hours(24);
 
@@ -144,15 +146,19 @@ impl Auth {
             self.shared.mail_queued.notify_one();
         };
         loop {
+            // Until it calls for the first time it is beginning, and must get there.
+            duty.is_alive(Role::Watcher, StdDuration::ZERO);
             let watched = tokio::select! {
                 biased;
                 _ = stopped.changed() => return,
-                watched = self.store.watch_mails(&wake) => watched,
+                watched = timeout(WATCH, self.store.watch_mails(&wake)) => watched,
+            };
+            let error = match watched {
+                Ok(Ok(())) => return duty.needs_no_sign(Role::Watcher),
+                Ok(Err(error)) => error,
+                Err(_) => continue,
             };
             duty.needs_no_sign(Role::Watcher);
-            let Err(error) = watched else {
-                return;
-            };
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "mails of others are not heard of for a moment"

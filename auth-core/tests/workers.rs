@@ -9,7 +9,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use auth_core::{
-    Auth, BuildError, Hashing, Links, Register, SigningKeys, WorkerState,
+    Auth, BuildError, Error, Hashing, Links, Register, SigningKeys, Templates, WorkerState,
     adapters::MemoryStore,
     delegate,
     ports::{
@@ -421,6 +421,100 @@ async fn a_sweep_that_never_ends_holds_up_no_mail_and_is_seen() {
     workers.abort();
 }
 
+/// A store whose watch hangs: before it hears of anything, or from then on.
+#[derive(Clone, Default)]
+struct Deaf {
+    inner: MemoryStore,
+    hears: Arc<AtomicBool>,
+    watches: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Outbox for Deaf {
+    async fn watch_mails(&self, wake: &(dyn Fn() + Send + Sync)) -> Result<(), StoreError> {
+        self.watches.fetch_add(1, Ordering::SeqCst);
+        if self.hears.load(Ordering::SeqCst) {
+            wake();
+        }
+        std::future::pending().await
+    }
+
+    async fn claim_mails(
+        &self,
+        now: OffsetDateTime,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Claims, StoreError> {
+        self.inner.claim_mails(now, lease, limit).await
+    }
+
+    async fn mail_sent(&self, mail: MailId, lease: OffsetDateTime) -> Result<bool, StoreError> {
+        self.inner.mail_sent(mail, lease).await
+    }
+
+    async fn mail_failed(
+        &self,
+        mail: MailId,
+        lease: OffsetDateTime,
+        retry_at: Option<OffsetDateTime>,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        self.inner.mail_failed(mail, lease, retry_at, reason).await
+    }
+
+    async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
+        self.inner.mail_counts().await
+    }
+
+    async fn dead_mails(&self, limit: u32) -> Result<Vec<DeadMail>, StoreError> {
+        self.inner.dead_mails(limit).await
+    }
+
+    async fn retry_dead_mails(
+        &self,
+        which: DeadMails,
+        now: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
+        self.inner.retry_dead_mails(which, now).await
+    }
+
+    async fn drop_dead_mails(&self, which: DeadMails) -> Result<u64, StoreError> {
+        self.inner.drop_dead_mails(which).await
+    }
+}
+
+delegate!(AuditLog, IdentityStore, SessionStore, Store, UserStore for Deaf => inner);
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_hangs_is_seen_and_begun_anew() {
+    let store = Deaf::default();
+    let auth = with_fragile(
+        store.clone(),
+        &Fragile::default(),
+        &FragileRandom::default(),
+    );
+    let workers = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.run_workers(std::future::pending()).await }
+    });
+    let state = || auth.mail_workers().state;
+    within(2, "workers", || state() == WorkerState::Alive).await;
+    within(130, "what hangs to be told", || {
+        state() == WorkerState::Stuck
+    })
+    .await;
+    store.hears.store(true, Ordering::SeqCst);
+    within(601, "another watch", || state() == WorkerState::Alive).await;
+    assert_eq!(store.watches.load(Ordering::SeqCst), 2);
+    // It may hear of nothing for a long time, and cannot tell that from a connection that is gone.
+    within(601, "a third one", || {
+        store.watches.load(Ordering::SeqCst) == 3
+    })
+    .await;
+    assert_eq!(state(), WorkerState::Alive);
+    workers.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_that_dies_again_and_again_is_seen_and_comes_back() {
     let (mailer, random) = (Fragile::default(), FragileRandom::default());
@@ -438,6 +532,20 @@ async fn a_task_that_dies_again_and_again_is_seen_and_comes_back() {
     random.0.store(false, Ordering::SeqCst);
     within(301, "another one", || state() == WorkerState::Alive).await;
     workers.abort();
+}
+
+/// Keeps the text parts.
+#[derive(Clone, Default)]
+struct Written {
+    texts: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Mailer for Written {
+    async fn send(&self, mail: &OutgoingMail) -> Result<(), MailerError> {
+        self.texts.lock().unwrap().push(mail.text.clone());
+        Ok(())
+    }
 }
 
 /// A clock that jumps an hour ahead after so many looks: a machine was suspended.
@@ -639,4 +747,54 @@ async fn a_sent_mail_that_cannot_be_deleted_is_a_dead_letter_and_not_sent_again(
     let dead = store.dead_mails(9).await.unwrap();
     assert_eq!((dead.len(), dead[0].attempts), (1, 2));
     assert!(dead[0].reason.contains("could not be deleted"), "{dead:?}");
+}
+
+#[tokio::test]
+async fn a_mail_that_the_templates_of_a_host_cannot_show_is_sent_in_the_built_in_words() {
+    // No trial has such a name, and all of these start.
+    for fault in [
+        "{{ t(\"nowhere\") }}",
+        "{{ username | nofilter }}",
+        "{{ username.first.letter }}",
+        "{% include \"mail/_nowhere.txt\" %}",
+        "{{ 1 / 0 }}",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("Ours.{{% if username == \"ada\" %}}{fault}{{% endif %}}");
+        std::fs::create_dir(folder.path().join("mail")).unwrap();
+        std::fs::write(folder.path().join("mail/welcome.txt"), text).unwrap();
+        let mailer = Written::default();
+        let auth = Auth::builder(MemoryStore::default(), keys())
+            .mailer(
+                mailer.clone(),
+                Links::to("https://app.example.org").unwrap(),
+            )
+            .templates(Templates::with_overrides(folder.path()).unwrap())
+            .hashing(Hashing::bcrypt(4).unwrap())
+            .build()
+            .unwrap();
+        register(&auth, "ada").await;
+        register(&auth, "bob").await;
+        assert_eq!(auth.send_due_mails().await.unwrap(), 2);
+        let texts = mailer.texts.lock().unwrap();
+        assert!(texts[0].starts_with("Hello ada,"), "{fault}: {texts:?}");
+        assert_eq!(texts[1], "Ours.\n", "{fault}");
+        assert_eq!(auth.mail_workers().failed, 0);
+    }
+}
+
+#[tokio::test]
+async fn without_a_mailer_the_language_of_mails_stays_what_it_is() {
+    let store = MemoryStore::default();
+    let with = with_mailer(&store, &Fragile::default(), &MovableClock::start());
+    let without = Auth::builder(store.clone(), keys()).build().unwrap();
+    register(&with, "ada").await;
+    let email = Email::parse("ada@example.org").unwrap();
+    let ada = with.user_by_email(&email).await.unwrap().id;
+    with.set_language(ada, "it").await.unwrap();
+    assert_eq!(without.set_language(ada, "de").await.unwrap(), "it");
+    assert_eq!(with.user_by_email(&email).await.unwrap().locale, "it");
+    let nobody = UserId::generate(OffsetDateTime::UNIX_EPOCH, &OsRandom);
+    let outcome = without.set_language(nobody, "de").await;
+    assert!(matches!(outcome, Err(Error::UserNotFound)), "{outcome:?}");
 }

@@ -8,8 +8,9 @@ use auth_core::{
     ports::{
         AccountPlace, AuditLog, Authenticated, Balance, Begun, BillingStore, Booking, Claims,
         CreditStore, DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
-        LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed, Removal,
-        Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unique, Unlinked, UserStore,
+        LOOKS, LedgerAccount, LedgerLine, Linked, MailCounts, Outbox, PasswordChange, Redeemed,
+        Removal, Rotated, Rotation, SessionStore, Store, StoreError, Sweepable, Unique, Unlinked,
+        UserStore,
     },
     types::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Entry,
@@ -366,7 +367,7 @@ macro_rules! ports {
             ) -> Result<Claims, StoreError> {
                 let mut claims = Claims::default();
                 let mut wanted = limit;
-                loop {
+                for _ in 0..LOOKS {
                     let found = self
                         .run(
                             Bond::Writes,
@@ -384,8 +385,8 @@ macro_rules! ports {
                     claims.given_up.extend(found.claims.given_up);
                     if !found.unreadable.is_empty() {
                         let over = self
-                            .run(Bond::Writes, (now, found.unreadable), |c, (now, mails)| {
-                                Box::pin(outbox::put_off(c, *now, mails))
+                            .run(Bond::Writes, found.unreadable, |c, mails| {
+                                Box::pin(outbox::give_back(c, mails))
                             })
                             .await?;
                         claims.given_up.extend(over);
@@ -395,6 +396,8 @@ macro_rules! ports {
                         return Ok(claims);
                     }
                 }
+                claims.more = true;
+                Ok(claims)
             }
 
             async fn mail_sent(

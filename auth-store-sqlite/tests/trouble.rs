@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration as StdDuration};
 use auth_core::{
     contract::fixtures::sweep,
     ports::{
-        AuditLog, GIVE_UP_AFTER, OsRandom, Outbox, PUT_OFF, StoreError, Swept, UNREADABLE,
+        AuditLog, GIVE_UP_AFTER, LOOKS, OsRandom, Outbox, PUT_OFF, StoreError, Swept, UNREADABLE,
         UserStore,
     },
     time::{Duration, OffsetDateTime},
@@ -95,6 +95,41 @@ async fn a_database_without_our_tables_is_a_bug_and_keeps_its_cause() {
     };
     assert!(cause.is::<sqlx::Error>());
     assert!(cause.to_string().contains("auth_users"), "{cause}");
+}
+
+#[tokio::test]
+async fn however_many_mails_a_newer_version_wrote_a_claim_ends_and_the_next_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth.db");
+    let store = migrated(&path).await;
+    let mails: Vec<_> = (0..=2 * i64::from(LOOKS))
+        .map(|second| QueuedMail {
+            id: MailId::generate(NOW, &OsRandom),
+            user_id: None,
+            to: Email::parse("ada@example.org").unwrap(),
+            locale: "en".to_owned(),
+            letter: Letter::Test,
+            created_at: NOW + Duration::seconds(second),
+        })
+        .collect();
+    let ours = mails.last().unwrap().id;
+    let record = Record {
+        mails,
+        audit: Vec::new(),
+    };
+    store.append(record).await.unwrap();
+    let mut connection = raw(&path).await;
+    sqlx::query("update auth_outbox set letter = '{\"template\":\"postcard\"}' where id <> ?1")
+        .bind(ours.as_uuid())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let now = NOW + Duration::MINUTE;
+    for (claimed, more) in [(vec![], true), (vec![], true), (vec![ours], false)] {
+        let claims = store.claim_mails(now, Duration::MINUTE, 1).await.unwrap();
+        let ids: Vec<_> = claims.mails.iter().map(|claim| claim.mail.id).collect();
+        assert_eq!((ids, claims.more), (claimed, more));
+    }
 }
 
 #[tokio::test]

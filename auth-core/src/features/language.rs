@@ -7,6 +7,7 @@ use crate::{
 impl Auth {
     /// Sets the language of the mails to a user, as registration does from `Accept-Language`: `preferred` is such a value, or one language (`de-AT`).
     /// Gives the one that was set: the best of those that there are mails in, `en` when none fits. Mails that are queued stay as they are.
+    /// Without a mailer nobody knows the languages here: what is set stays, and is given.
     ///
     /// # Errors
     /// [`Error::UserNotFound`].
@@ -14,6 +15,9 @@ impl Auth {
     /// # Security
     /// The caller decides who may do this; no endpoint does. Any text is taken.
     pub async fn set_language(&self, user: UserId, preferred: &str) -> Result<String, Error> {
+        if !self.has_mailer() {
+            return Ok(self.user(user).await?.locale);
+        }
         let locale = self.best_locale(preferred);
         if self.store.set_locale(user, &locale, self.now()).await? {
             Ok(locale)

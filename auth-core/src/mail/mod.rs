@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 pub(crate) use duty::{Duty, Role};
 pub use duty::{MailQueue, MailWorkers, WorkerState};
 pub use links::{Links, LinksError};
+use worker::{chain, presentable};
 
 use auth_templates::{Amount, Mail, Moment, Money, Templates};
 use tokio::time::timeout;
@@ -39,12 +40,17 @@ impl Post {
             .unwrap_or_else(|_| Err(MailerError::Temporary("the mailer took too long".into())))
     }
 
-    /// Signs the token of a queued mail and renders it.
+    /// Signs the token of a queued mail and renders it: by the built-in templates where those of the host cannot, which no trial showed.
     pub(crate) fn write(&self, queued: &QueuedMail, keys: &KeyRing) -> Result<OutgoingMail, Error> {
         let mail = self.fill(queued, keys)?;
         let rendered = self
             .templates
             .render(&queued.locale, &self.service_name, &mail)
+            .or_else(|error| {
+                let reason = presentable(&chain(&error));
+                tracing::error!(mail = %queued.id, reason, "a mail is sent in the built-in words: the templates of the host cannot show it");
+                Templates::builtin()?.render(&queued.locale, &self.service_name, &mail)
+            })
             .map_err(|error| Error::Internal(error.into()))?;
         Ok(OutgoingMail {
             id: queued.id,

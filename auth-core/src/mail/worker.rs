@@ -46,8 +46,8 @@ impl Auth {
             while sending.try_join_next().is_some() {}
             let free = AT_ONCE - sending.len();
             idle = match self.claim(free).await {
-                Ok(claimed) => {
-                    let is_all = claimed.len() < free;
+                Ok((claimed, more)) => {
+                    let is_all = claimed.len() < free && !more;
                     for claim in claimed {
                         sending.spawn(self.clone().try_mail(claim));
                     }
@@ -73,7 +73,7 @@ impl Auth {
     pub async fn send_due_mails(&self) -> Result<usize, Error> {
         for count in 0..AT_ONCE {
             // Each when its turn comes: a claim is for the time that one mail can take.
-            let Some(claim) = self.claim(1).await?.pop() else {
+            let Some(claim) = self.claim(1).await?.0.pop() else {
                 return Ok(count);
             };
             self.clone().try_mail(claim).await;
@@ -81,9 +81,10 @@ impl Auth {
         Ok(AT_ONCE)
     }
 
-    async fn claim(&self, limit: usize) -> Result<Vec<Claim>, Error> {
+    /// Also whether it stopped looking before it knew that there are no others.
+    async fn claim(&self, limit: usize) -> Result<(Vec<Claim>, bool), Error> {
         if !self.has_mailer() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         let now = self.now();
         let until = Instant::now() + LEASE.unsigned_abs();
@@ -98,7 +99,7 @@ impl Auth {
             until,
             until_by_clock: now + LEASE,
         };
-        Ok(claims.mails.into_iter().map(claim).collect())
+        Ok((claims.mails.into_iter().map(claim).collect(), claims.more))
     }
 
     async fn try_mail(self, claim: Claim) {
@@ -282,7 +283,7 @@ impl Outcome {
 }
 
 /// An error and its sources on one line, for the operator.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |error| error.source())
         .fold(error.to_string(), |chain, source| {
             format!("{chain}: {source}")
@@ -291,7 +292,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// One short line for logs and terminals. A server that quotes the mail it refuses, whole or wrapped or encoded, must not bring a token there: what looks like
 /// a piece of one is left out.
-fn presentable(reason: &str) -> String {
+pub(super) fn presentable(reason: &str) -> String {
     const TOKEN: &str = "token=";
     reason
         .split(|c: char| c.is_whitespace() || c.is_control())

@@ -34,8 +34,8 @@ pub use oauth::{
     AuthorizationRequest, CodeRedemption, OAuthProvider, ProvenIdentity, ProviderError,
 };
 pub use outbox::{
-    ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, Outbox, PUT_OFF,
-    UNREADABLE,
+    ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LONGEST_PUT_OFF, LOOKS, LOST,
+    MailCounts, Outbox, PUT_OFF, UNREADABLE, put_off,
 };
 pub use random::{OsRandom, Random};
 pub use rate_limiter::{Quota, RateLimiter, Standing};

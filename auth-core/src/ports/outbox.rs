@@ -6,12 +6,23 @@ use crate::types::{MailId, QueuedMail};
 
 /// How long a mail is tried, from its first claim on.
 pub const GIVE_UP_AFTER: Duration = Duration::DAY;
-/// When a mail is looked at again that this version cannot read.
+/// For how long a mail is put off at first that this version cannot read.
 pub const PUT_OFF: Duration = Duration::MINUTE;
+/// For how long at last.
+pub const LONGEST_PUT_OFF: Duration = Duration::minutes(15);
+/// How often one call looks into the queue, at the most, when it finds mails that it cannot read.
+pub const LOOKS: u32 = 16;
 /// Why a mail is a dead letter that a version put off for as long as mails are tried.
 pub const UNREADABLE: &str = "no version that works on the queue can read it";
 /// Why a mail is a dead letter whose claims were all lost.
 pub const LOST: &str = "its workers died or lost the store, again and again";
+
+/// When a mail is looked at again that this version cannot read: after as long as nobody could so far, within bounds. `None` when it is given up.
+pub fn put_off(now: OffsetDateTime, first_try_at: OffsetDateTime) -> Option<OffsetDateTime> {
+    let end = first_try_at.saturating_add(GIVE_UP_AFTER);
+    let pause = (now - first_try_at).clamp(PUT_OFF, LONGEST_PUT_OFF);
+    (now < end).then(|| end.min(now.saturating_add(pause)))
+}
 
 /// A mail that one worker holds until `lease`.
 #[derive(Debug, Clone)]
@@ -33,6 +44,8 @@ pub struct Claims {
     pub mails: Vec<ClaimedMail>,
     /// Became dead letters by the way.
     pub given_up: Vec<MailId>,
+    /// Others may be due, behind mails that nobody could read: the call found so many that it stopped looking.
+    pub more: bool,
 }
 
 /// The queue of mails. See [`Store`](super::Store) for the rules.
@@ -45,8 +58,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// [`GIVE_UP_AFTER`] has gone by since the first claim, it is a dead letter instead ([`LOST`]). A mail that was marked as failed gets its try however
     /// late it is claimed.
     ///
-    /// A mail that this version cannot read is none of the `limit`: it is put off by [`PUT_OFF`], for a newer version, without counting a try, and
-    /// is a dead letter ([`UNREADABLE`]) when that has gone on for [`GIVE_UP_AFTER`].
+    /// A mail that this version cannot read is none of the `limit`: it is put off ([`put_off`]), for a newer version, without counting a try, and
+    /// is a dead letter ([`UNREADABLE`]) when that has gone on for [`GIVE_UP_AFTER`]. However many of them are due, a call ends after [`LOOKS`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Backend`], as for every method below.
@@ -126,4 +139,23 @@ pub enum DeadMails {
     All,
     /// This one, if it is dead.
     One(MailId),
+}
+
+#[cfg(test)]
+mod tests {
+    use time::{Duration, OffsetDateTime};
+
+    use super::put_off;
+
+    #[test]
+    fn what_nobody_can_read_is_looked_at_ever_less_often_and_for_a_day() {
+        let begin = OffsetDateTime::UNIX_EPOCH;
+        let looks: Vec<_> = std::iter::successors(Some(begin), |now| put_off(*now, begin))
+            .map(|now| (now - begin).whole_minutes())
+            .collect();
+        assert_eq!(looks[..8], [0, 1, 2, 4, 8, 16, 31, 46]);
+        assert_eq!(looks.last(), Some(&(24 * 60)));
+        assert!(looks.len() < 110, "{}", looks.len());
+        assert_eq!(put_off(begin + Duration::DAY, begin), None);
+    }
 }

@@ -1,7 +1,7 @@
 use auth_core::{
     ports::{
-        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, PUT_OFF,
-        UNREADABLE,
+        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, UNREADABLE,
+        put_off,
     },
     types::{Email, Letter, MailId, QueuedMail, UserId},
 };
@@ -15,9 +15,15 @@ use super::{before, text, unreadable};
 pub(crate) struct Found {
     pub(crate) claims: Claims,
     /// Claimed, and not for this version.
-    pub(crate) unreadable: Vec<Uuid>,
+    pub(crate) unreadable: Vec<Unreadable>,
     /// How many mails of the queue it dealt with.
     pub(crate) rows: u32,
+}
+
+pub(crate) struct Unreadable {
+    id: Uuid,
+    /// `None` when it is given up.
+    due_at: Option<OffsetDateTime>,
 }
 
 /// Claims due mails, the longest due first; those that another worker is claiming just now are not waited for. What lost its claims for long enough is
@@ -68,7 +74,8 @@ pub(crate) async fn claim(
             Ok(mail) => found.claims.mails.push(mail),
             Err(error) => {
                 tracing::warn!(mail = %id, %error, "a queued mail cannot be read by this version");
-                found.unreadable.push(id);
+                let due_at = put_off(now, row.try_get("first_try_at")?);
+                found.unreadable.push(Unreadable { id, due_at });
             }
         }
     }
@@ -76,26 +83,23 @@ pub(crate) async fn claim(
 }
 
 /// Gives back what was claimed and cannot be read, as if nobody had tried; those that are given up.
-pub(crate) async fn put_off(
+pub(crate) async fn give_back(
     connection: &mut PgConnection,
-    now: OffsetDateTime,
-    mails: &[Uuid],
+    mails: &[Unreadable],
 ) -> sqlx::Result<Vec<MailId>> {
+    let (ids, due): (Vec<Uuid>, Vec<Option<OffsetDateTime>>) =
+        mails.iter().map(|mail| (mail.id, mail.due_at)).unzip();
     let over: Vec<Uuid> = sqlx::query_scalar(
-        "with put_off as (
-             update auth.outbox set
-                 attempts = greatest(attempts - 1, 0),
-                 lease = null,
-                 due_at = case when first_try_at > $3 then $2 end,
-                 last_error = $4
-             where id = any($1) and lease is not null
-             returning id, due_at
+        "with given_back as (
+             update auth.outbox o set attempts = greatest(attempts - 1, 0), lease = null, due_at = mail.due_at, last_error = $3
+             from unnest($1::uuid[], $2::timestamptz[]) as mail (id, due_at)
+             where o.id = mail.id and lease is not null
+             returning o.id, o.due_at
          )
-         select id from put_off where due_at is null",
+         select id from given_back where due_at is null",
     )
-    .bind(mails)
-    .bind(now.saturating_add(PUT_OFF))
-    .bind(before(now, GIVE_UP_AFTER))
+    .bind(ids)
+    .bind(due)
     .bind(UNREADABLE)
     .fetch_all(connection)
     .await?;

@@ -7,8 +7,8 @@ use auth_core::{
         account, at, email, entry, events, found, logged_in, mail, registered, sweep, token, user,
     },
     ports::{
-        AuditLog, GIVE_UP_AFTER, Outbox, PUT_OFF, Redeemed, SessionStore, Store, StoreError, Swept,
-        UNREADABLE, UserStore,
+        AuditLog, GIVE_UP_AFTER, LOOKS, Outbox, PUT_OFF, Redeemed, SessionStore, Store, StoreError,
+        Swept, UNREADABLE, UserStore,
     },
     time,
     types::{
@@ -357,6 +357,34 @@ async fn what_a_newer_version_wrote_does_not_hold_up_the_rest() {
     let dead = store.dead_mails(9).await.unwrap();
     assert_eq!(dead.len(), 2);
     assert!(dead.iter().all(|mail| mail.reason == UNREADABLE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_mails_a_newer_version_wrote_a_claim_ends_and_the_next_goes_on() {
+    let database = postgres::database().await;
+    let store = database.store().await;
+    let ada = registered(&store, "ada").await;
+    let mails: Vec<_> = (0..=2 * i64::from(LOOKS))
+        .map(|second| mail(&ada, at(second)))
+        .collect();
+    let ours = mails.last().unwrap().id;
+    let record = Record {
+        mails,
+        audit: Vec::new(),
+    };
+    store.append(record).await.unwrap();
+    let mut outside = database.raw().await;
+    sqlx::query("update auth.outbox set letter = '{\"template\":\"postcard\"}' where id <> $1")
+        .bind(ours.as_uuid())
+        .execute(&mut outside)
+        .await
+        .unwrap();
+    for (claimed, more) in [(vec![], true), (vec![], true), (vec![ours], false)] {
+        let claims = store.claim_mails(at(60), time::Duration::MINUTE, 1).await;
+        let claims = claims.unwrap();
+        let ids: Vec<_> = claims.mails.iter().map(|claim| claim.mail.id).collect();
+        assert_eq!((ids, claims.more), (claimed, more));
+    }
 }
 
 /// Mails to others than the one whom a fact is about: dropped when they are gone, and the fact is written all the same.

@@ -1,7 +1,7 @@
 use auth_core::{
     ports::{
-        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, PUT_OFF,
-        UNREADABLE,
+        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOOKS, LOST, MailCounts,
+        UNREADABLE, put_off,
     },
     types::{Email, Letter, MailId, QueuedMail, UserId},
 };
@@ -43,7 +43,7 @@ pub(crate) async fn claim(
 ) -> sqlx::Result<Claims> {
     let limit = limit as usize;
     let mut claims = Claims::default();
-    loop {
+    for _ in 0..LOOKS {
         let wanted = limit - claims.mails.len();
         let rows = due(connection, now, wanted).await?;
         for row in &rows {
@@ -58,15 +58,17 @@ pub(crate) async fn claim(
             let mail = queued(row);
             let fate = match &mail {
                 _ if is_lost && is_over => Fate::GivenUp(LOST),
-                Err(_) if is_over => Fate::GivenUp(UNREADABLE),
-                Err(_) => Fate::PutOff,
+                Err(_) => match put_off(now, first_try_at) {
+                    Some(due_at) => Fate::PutOff { due_at },
+                    None => Fate::GivenUp(UNREADABLE),
+                },
                 Ok(_) => Fate::Claimed {
                     lease: now + lease,
                     // What is lost is due again after twice the time of the last one.
                     due_at: now + lease * (1 << attempts.min(5)),
                 },
             };
-            update(connection, id, first_try_at, now, &fate).await?;
+            update(connection, id, first_try_at, &fate).await?;
             match (fate, mail) {
                 (Fate::Claimed { lease, .. }, Ok(mail)) => claims.mails.push(ClaimedMail {
                     mail,
@@ -78,7 +80,7 @@ pub(crate) async fn claim(
                 (_, Err(error)) => {
                     tracing::warn!(mail = %id, %error, "a queued mail cannot be read by this version");
                 }
-                (Fate::PutOff, Ok(_)) => {}
+                (Fate::PutOff { .. }, Ok(_)) => {}
             }
         }
         // Others may be due behind what was no mail for us.
@@ -86,6 +88,8 @@ pub(crate) async fn claim(
             return Ok(claims);
         }
     }
+    claims.more = true;
+    Ok(claims)
 }
 
 /// What becomes of a mail that is due.
@@ -95,7 +99,9 @@ enum Fate {
         due_at: OffsetDateTime,
     },
     GivenUp(&'static str),
-    PutOff,
+    PutOff {
+        due_at: OffsetDateTime,
+    },
 }
 
 async fn due(
@@ -117,13 +123,12 @@ async fn update(
     connection: &mut SqliteConnection,
     mail: MailId,
     first_try_at: OffsetDateTime,
-    now: OffsetDateTime,
     fate: &Fate,
 ) -> sqlx::Result<()> {
     let (tries, lease, due_at, error) = match fate {
         Fate::Claimed { lease, due_at } => (1, Some(*lease), Some(*due_at), None),
         Fate::GivenUp(reason) => (0, None, None, Some(*reason)),
-        Fate::PutOff => (0, None, Some(now.saturating_add(PUT_OFF)), Some(UNREADABLE)),
+        Fate::PutOff { due_at } => (0, None, Some(*due_at), Some(UNREADABLE)),
     };
     sqlx::query(
         "update auth_outbox set attempts = attempts + ?2, first_try_at = ?3, lease = ?4, due_at = ?5, last_error = coalesce(?6, last_error)

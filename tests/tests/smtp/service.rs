@@ -142,7 +142,7 @@ async fn a_certificate_of_somebody_else_delays_a_mail_until_the_right_one_is_the
 async fn what_was_given_up_is_listed_tried_again_or_dropped() {
     let (home, server) = (Home::new(), SmtpServer::start(Encryption::StartTls).await);
     let service = over(&server, Encryption::StartTls, &home).start().await;
-    server.behave("RCPT 550 5.1.1 no such user, see http://x/?token=hunter2");
+    server.behave("RCPT 550 5.1.1 no such user <ada@example.org>, see http://x/?token=hunter2");
     for name in ["ada", "ben"] {
         service.registered(name).await;
     }
