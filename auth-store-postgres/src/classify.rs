@@ -14,12 +14,11 @@ const UNIQUE: [(&str, Unique); 4] = [
     ("users_username_key", Unique::Username),
 ];
 
-/// What refuses an entry of the ledger that met another transaction: one with its key or its reference, or the deletion of the account.
-const MET_ANOTHER: [&str; 3] = [
-    "credit_accounts_owner_fkey",
-    "credit_entries_key",
-    "credit_entries_reference",
-];
+/// What refuses an entry of the ledger whose key or reference is taken.
+const KNOWN: [&str; 2] = ["credit_entries_key", "credit_entries_reference"];
+
+/// What refuses an entry whose account is deleted at the same time.
+const ORPHANED: &str = "credit_accounts_owner_fkey";
 
 /// What an error of the database means to the core: a conflict, an outage or a bug. For a host that does work of its own inside a store
 /// (see [`PgScope`](crate::PgScope)), and wants its outages answered as ours are.
@@ -70,10 +69,19 @@ pub(crate) fn is_held(error: &StoreError) -> bool {
         .is_some_and(|error| [FOREIGN_KEY, RESTRICT].contains(&&*code(error)))
 }
 
+/// An entry of the ledger met another transaction: one with its key or its reference, or the deletion of the account.
 fn met_another(error: &dyn DatabaseError) -> bool {
     error
         .constraint()
-        .is_some_and(|constraint| MET_ANOTHER.contains(&constraint))
+        .is_some_and(|constraint| constraint == ORPHANED || KNOWN.contains(&constraint))
+}
+
+/// Another entry of the ledger has the key or the reference.
+pub(crate) fn is_known(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.constraint())
+        .is_some_and(|constraint| KNOWN.contains(&constraint))
 }
 
 fn code(error: &dyn DatabaseError) -> String {
@@ -161,7 +169,7 @@ pub(crate) fn ends_a_statement_only(error: &dyn DatabaseError) -> bool {
 mod tests {
     use auth_tests::postgres;
 
-    use super::{MET_ANOTHER, UNIQUE, is_outage};
+    use super::{KNOWN, ORPHANED, UNIQUE, is_outage};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_name_here_is_a_unique_constraint_of_the_schema() {
@@ -194,8 +202,10 @@ mod tests {
             .map(|name| name.trim_start_matches("auth."))
             .collect();
         found.sort_unstable();
+        let [key, reference] = KNOWN;
         assert_eq!(
-            found, MET_ANOTHER,
+            found,
+            [ORPHANED, key, reference],
             "left: the schema, right: the names here"
         );
     }

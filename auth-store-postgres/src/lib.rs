@@ -27,6 +27,7 @@
 //! `verify-full`, the only one that knows whom it talks to. `sslrootcert` names the certificate of a private authority.
 
 mod classify;
+mod lender;
 mod meters;
 mod pooler;
 mod ports;
@@ -37,7 +38,7 @@ mod unit;
 mod url;
 mod watch;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use auth_core::ports::Connections;
 pub use classify::classify;
@@ -49,6 +50,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 pub use url::is_private;
+
+use self::lender::Lender;
 
 /// How long a call waits for a connection, and a statement for its locks, before it is
 /// [`Unavailable`](auth_core::ports::StoreError::Unavailable).
@@ -69,9 +72,7 @@ const TIMEOUTS: &str = "select set_config(name, value, false)
 /// A complete store in one Postgres database. Clones share its connections.
 #[derive(Clone)]
 pub struct PgStore {
-    pool: PgPool,
-    /// Whether nobody but us uses the pool.
-    owns_pool: bool,
+    lender: Arc<Lender>,
 }
 
 impl PgStore {
@@ -100,9 +101,9 @@ impl PgStore {
             Ok(looked) => looked?,
             Err(_) => return Err(SchemaError::Open(sqlx::Error::PoolTimedOut)),
         }
+        let pool = pool.connect_lazy_with(options);
         Ok(Self {
-            pool: pool.connect_lazy_with(options),
-            owns_pool: true,
+            lender: Arc::new(Lender::of_own(pool)),
         })
     }
 
@@ -138,23 +139,23 @@ impl PgStore {
     pub fn from_pool(pool: PgPool) -> Self {
         meters::register();
         Self {
-            pool,
-            owns_pool: false,
+            lender: Arc::new(Lender::of_host(pool)),
         }
     }
 
     /// How many connections there are now.
     pub fn connections(&self) -> Connections {
+        let pool = &self.lender.pool;
         Connections {
-            open: self.pool.size() as usize,
-            idle: self.pool.num_idle(),
-            most: self.pool.options().get_max_connections() as usize,
+            open: pool.size() as usize,
+            idle: pool.num_idle(),
+            most: pool.options().get_max_connections() as usize,
         }
     }
 
     /// Ends all connections after their current work; later calls are [`Unavailable`](auth_core::ports::StoreError::Unavailable).
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.lender.pool.close().await;
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use metrics::{Unit, describe_histogram, histogram};
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
 const WAIT: &str = "auth_db_connection_wait_seconds";
 
@@ -17,10 +16,7 @@ pub(crate) fn register() {
     drop(histogram!(WAIT));
 }
 
-/// A connection of a pool, and how long it took.
-pub(crate) async fn acquire(pool: &PgPool) -> sqlx::Result<PoolConnection<Postgres>> {
-    let began = Instant::now();
-    let acquired = pool.acquire().await;
-    histogram!(WAIT).record(began.elapsed());
-    acquired
+/// Work got a connection, or gave up.
+pub(crate) fn waited(since: Instant) {
+    histogram!(WAIT).record(since.elapsed());
 }

@@ -36,10 +36,10 @@ impl PgStore {
     {
         let bond = match bond {
             // See `from_pool`.
-            Bond::Writes if !self.owns_pool => Bond::Transaction,
+            Bond::Writes if !self.lender.owns_pool() => Bond::Transaction,
             bond => bond,
         };
-        unit::run(&self.pool, bond, about, unit)
+        unit::run(&self.lender, bond, about, unit)
             .await
             .map_err(classify)
     }

@@ -99,7 +99,7 @@ impl PgStore {
     /// # Errors
     /// [`SchemaError::Open`] when it cannot be read.
     pub async fn schema_version(&self) -> Result<i64, SchemaError> {
-        unit::run(&self.pool, Bond::Reads, (), |connection, ()| {
+        unit::run(&self.lender, Bond::Reads, (), |connection, ()| {
             Box::pin(version(connection))
         })
         .await
@@ -108,7 +108,7 @@ impl PgStore {
 
     async fn steps(&self, target: Target) -> Result<(), SchemaError> {
         // One transaction round the lock and all steps: all of them are made or none, and the lock goes with it whatever happens.
-        let (found, reached) = unit::run_unhurried(&self.pool, target, |connection, target| {
+        let (found, reached) = unit::run_unhurried(&self.lender, target, |connection, target| {
             Box::pin(async move {
                 connection.execute(UNHURRIED).await?;
                 connection.execute(LOCK).await?;

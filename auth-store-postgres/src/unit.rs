@@ -6,14 +6,14 @@
 //!
 //! Tried without both, over a pool of one connection: of 300 writes that followed a dropped transaction, 8 and 20 were answered and lost.
 
-use std::{future::Future, io, panic, pin::Pin, time::Duration};
+use std::{future::Future, io, panic, pin::Pin, sync::Arc, time::Duration};
 
-use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{Connection, PgConnection};
 use tracing::Instrument;
 
 use crate::{
     classify::{is_worth_another_try, leaves_the_connection_clean},
-    meters,
+    lender::Lender,
 };
 
 /// What a unit of work does with its connection.
@@ -42,7 +42,7 @@ pub(crate) enum Bond {
 
 /// Does a unit of work.
 pub(crate) async fn run<A, T>(
-    pool: &PgPool,
+    lender: &Arc<Lender>,
     bond: Bond,
     about: A,
     unit: Unit<A, T>,
@@ -51,11 +51,11 @@ where
     A: Send + Sync + 'static,
     T: Send + 'static,
 {
-    let pool = pool.clone();
+    let lender = Arc::clone(lender);
     to_its_end(async move {
         let mut tries = 0;
         loop {
-            let done = tokio::time::timeout(LIMIT, once(&pool, bond, &about, unit));
+            let done = tokio::time::timeout(LIMIT, once(&lender, bond, &about, unit));
             let done = done.await.unwrap_or_else(|_| Err(silence()));
             match done {
                 Err(error) if is_worth_another_try(&error) && tries < TRIES_AGAIN => {
@@ -77,7 +77,7 @@ pub(crate) fn silence() -> sqlx::Error {
 
 /// Does a unit of work in one transaction that may take any time, and is not tried again.
 pub(crate) async fn run_unhurried<A, T>(
-    pool: &PgPool,
+    lender: &Arc<Lender>,
     about: A,
     unit: Unit<A, T>,
 ) -> sqlx::Result<T>
@@ -85,29 +85,27 @@ where
     A: Send + Sync + 'static,
     T: Send + 'static,
 {
-    let pool = pool.clone();
-    to_its_end(async move { once(&pool, Bond::Transaction, &about, unit).await }).await
+    let lender = Arc::clone(lender);
+    to_its_end(async move { once(&lender, Bond::Transaction, &about, unit).await }).await
 }
 
-async fn once<A, T>(pool: &PgPool, bond: Bond, about: &A, unit: Unit<A, T>) -> sqlx::Result<T>
+async fn once<A, T>(lender: &Lender, bond: Bond, about: &A, unit: Unit<A, T>) -> sqlx::Result<T>
 where
     A: Sync,
     T: Send,
 {
-    let mut checkout = Checkout {
-        connection: meters::acquire(pool).await?,
-        is_clean: false,
-    };
+    let mut checkout = lender.checkout().await?;
+    let connection = checkout.connection();
     match bond {
         Bond::Reads | Bond::Writes => {
-            let done = unit(&mut checkout.connection, about).await;
+            let done = unit(connection, about).await;
             checkout.is_clean = done.as_ref().err().is_none_or(leaves_the_connection_clean);
             done
         }
         Bond::Transaction => {
             // Said outright: with another default, a statement would not see what was committed while the one before it waited for a lock.
             let begin = "begin isolation level read committed";
-            let mut tx = checkout.connection.begin_with(begin).await?;
+            let mut tx = connection.begin_with(begin).await?;
             let done = unit(&mut tx, about).await;
             match done {
                 Ok(value) => {
@@ -140,19 +138,5 @@ where
             // The runtime is shutting down.
             Err(cancelled) => Err(sqlx::Error::Io(io::Error::other(cancelled)).into()),
         },
-    }
-}
-
-/// A connection that goes back to its pool only when nothing of the unit of work is left on it, and is closed otherwise.
-struct Checkout {
-    connection: PoolConnection<Postgres>,
-    is_clean: bool,
-}
-
-impl Drop for Checkout {
-    fn drop(&mut self) {
-        if !self.is_clean {
-            self.connection.close_on_drop();
-        }
     }
 }

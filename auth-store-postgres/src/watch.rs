@@ -15,7 +15,7 @@ impl PgStore {
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with((*self.pool.connect_options()).clone());
+            .connect_lazy_with((*self.lender.pool.connect_options()).clone());
         let mut listener = PgListener::connect_with(&pool).await.map_err(classify)?;
         listener.listen(CHANNEL).await.map_err(classify)?;
         loop {

@@ -64,6 +64,8 @@ async fn main() {
         .set("DATABASE_URL", &url)
         .set("INTERNAL_API_KEY", API_KEY)
         .set("LOG_LEVEL", "warn")
+        // As many as `pgbench` has: those that commit at once share a flush of the disk.
+        .set("DB_MAX_CONNECTIONS", &CLIENTS.to_string())
         // The accounts are as old as the fixtures make them, and nobody has verified them.
         .set("UNVERIFIED_ACCOUNT_TTL", "9 years")
         .start()

@@ -7,11 +7,12 @@ use auth_core::{
         IdempotencyKey, Invalid, ReferenceId, UserId,
     },
 };
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{Connection, Database, PgConnection, Postgres, Row, postgres::PgRow, query::Query};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{text, unreadable};
+use crate::classify::is_known;
 
 /// What [`booked`] reads.
 macro_rules! entry_columns {
@@ -20,7 +21,7 @@ macro_rules! entry_columns {
     };
 }
 
-/// The entry that has the key of a new one or, without one, the reference; `$1` to `$5` are those of [`write`].
+/// The entry that has the key of a new one or, without one, the reference; `$1` to `$5` are those of [`bound`].
 macro_rules! known {
     () => {
         concat!(
@@ -38,17 +39,30 @@ macro_rules! known {
 /// How often an entry is tried that did not fit a moment ago and does now.
 const TRIES: u32 = 3;
 
-/// Books an entry: one statement, and another one to tell why not.
+/// Books an entry: one statement, and more only where it moves nothing.
 ///
-/// A balance that changes sides between the two each time is an outage for now: whoever is refused is told a balance that refuses them.
+/// A balance that changes sides between two of them each time is an outage for now: whoever is refused is told a balance that refuses them.
 ///
-/// Of two entries with one key or reference at once, the later one fails at the unique index, and is tried again like whatever meets another
-/// transaction; then it sees the first one.
+/// An entry whose key or reference is taken fails at the index of those. That is how most are found to be new, without a look before; in a transaction,
+/// which would fail with it, each is looked for first. Then only two at once meet there, and the later one is tried again like whatever meets another
+/// transaction.
 pub(crate) async fn book(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<Booking> {
+    let mut looks_first = connection.is_in_transaction();
     let mut tries = 1;
     loop {
-        if let Some(booking) = write(connection, entry).await? {
-            return Ok(booking);
+        let written = if looks_first {
+            write_if_new(connection, entry).await
+        } else {
+            write(connection, entry).await
+        };
+        match written {
+            Ok(Some(booking)) => return Ok(booking),
+            Ok(None) => {}
+            Err(error) if !looks_first && is_known(&error) => {
+                looks_first = true;
+                continue;
+            }
+            Err(error) => return Err(error),
         }
         // It may have waited for the balance: only a statement of its own sees all that was booked meanwhile.
         match why_not(connection, entry).await? {
@@ -62,20 +76,76 @@ pub(crate) async fn book(connection: &mut PgConnection, entry: &Entry) -> sqlx::
     }
 }
 
+/// Moves a balance, if `$condition` holds as well; `$1`, `$7` and `$10` are those of [`bound`].
+macro_rules! moved {
+    (credit, $condition:literal) => {
+        concat!(
+            "insert into auth.credit_accounts as a (user_id, owner, balance, entries, updated_at)
+             select id, id, $7, 1, $10 from auth.users where id = $1",
+            $condition,
+            " on conflict (user_id) do update
+             set balance = a.balance + excluded.balance, entries = a.entries + 1, updated_at = excluded.updated_at
+             where a.owner is not null and a.balance <= 9223372036854775807 - excluded.balance
+             returning entries, balance"
+        )
+    };
+    // Whoever has enough has an account.
+    (debit, $condition:literal) => {
+        concat!(
+            "update auth.credit_accounts set balance = balance + $7, entries = entries + 1, updated_at = $10
+             where user_id = $1 and owner is not null and balance + $7 >= 0",
+            $condition,
+            " returning entries, balance"
+        )
+    };
+}
+
+/// Writes the entry of a balance that moved.
+macro_rules! written {
+    () => {
+        concat!(
+            "insert into auth.credit_entries (",
+            entry_columns!(),
+            ") select $1, entries, $6, $2, $7, balance, $3, $8, $4, $5, $9, $10 from moved returning "
+        )
+    };
+}
+
 /// `None` when the balance did not move, for whatever reason.
 async fn write(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<Option<Booking>> {
-    macro_rules! write {
-        ($moved:literal) => {
-            sqlx::query(concat!(
+    macro_rules! statement {
+        ($direction:ident) => {
+            concat!(
+                "with moved as (",
+                moved!($direction, ""),
+                ") ",
+                written!(),
+                "number, new_balance"
+            )
+        };
+    }
+    let statement = match entry.direction {
+        Direction::Credit => statement!(credit),
+        Direction::Debit => statement!(debit),
+    };
+    let row = bound(statement, entry).fetch_optional(connection).await?;
+    row.map(|row| done(entry, &row)).transpose()
+}
+
+/// As [`write`], or the entry that is known by the key or the reference.
+async fn write_if_new(
+    connection: &mut PgConnection,
+    entry: &Entry,
+) -> sqlx::Result<Option<Booking>> {
+    macro_rules! statement {
+        ($direction:ident) => {
+            concat!(
                 "with known as (",
                 known!(),
                 "), moved as (",
-                $moved,
-                "), entry as (
-                     insert into auth.credit_entries (",
-                entry_columns!(),
-                ") select $1, entries, $6, $2, $7, balance, $3, $8, $4, $5, $9, $10 from moved
-                     returning ",
+                moved!($direction, " and not exists (select from known)"),
+                "), entry as (",
+                written!(),
                 entry_columns!(),
                 ") select true as is_new, ",
                 entry_columns!(),
@@ -83,26 +153,29 @@ async fn write(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<Opt
                  union all select false, ",
                 entry_columns!(),
                 " from known where exists (select from auth.users where id = $1)"
-            ))
+            )
         };
     }
-    let query = match entry.direction {
-        Direction::Credit => write!(
-            "insert into auth.credit_accounts as a (user_id, owner, balance, entries, updated_at)
-             select id, id, $7, 1, $10 from auth.users where id = $1 and not exists (select from known)
-             on conflict (user_id) do update
-             set balance = a.balance + excluded.balance, entries = a.entries + 1, updated_at = excluded.updated_at
-             where a.owner is not null and a.balance <= 9223372036854775807 - excluded.balance
-             returning entries, balance"
-        ),
-        // Whoever has enough has an account.
-        Direction::Debit => write!(
-            "update auth.credit_accounts set balance = balance + $7, entries = entries + 1, updated_at = $10
-             where user_id = $1 and owner is not null and balance + $7 >= 0 and not exists (select from known)
-             returning entries, balance"
-        ),
+    let statement = match entry.direction {
+        Direction::Credit => statement!(credit),
+        Direction::Debit => statement!(debit),
     };
-    let row = query
+    let row = bound(statement, entry).fetch_optional(connection).await?;
+    row.map(|row| {
+        if row.try_get("is_new")? {
+            done(entry, &row)
+        } else {
+            Ok(repeated(entry, booked(&row)?))
+        }
+    })
+    .transpose()
+}
+
+fn bound<'q>(
+    statement: &'static str,
+    entry: &'q Entry,
+) -> Query<'q, Postgres, <Postgres as Database>::Arguments> {
+    sqlx::query(statement)
         .bind(entry.user_id.as_uuid())
         .bind(entry.kind.as_str())
         .bind(entry.reference.as_ref().map(ReferenceId::as_str))
@@ -113,17 +186,13 @@ async fn write(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<Opt
         .bind(entry.description.as_ref().map(Description::as_str))
         .bind(entry.request_id.as_deref())
         .bind(entry.created_at)
-        .fetch_optional(connection)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(if row.try_get("is_new")? {
-        Booking::Done(BookedEntry {
-            entry: entry.clone(),
-            number: row.try_get("number")?,
-            new_balance: credits(&row, "new_balance")?,
-        })
-    } else {
-        repeated(entry, booked(&row)?)
+}
+
+fn done(entry: &Entry, row: &PgRow) -> sqlx::Result<Booking> {
+    Ok(Booking::Done(BookedEntry {
+        entry: entry.clone(),
+        number: row.try_get("number")?,
+        new_balance: credits(row, "new_balance")?,
     }))
 }
 

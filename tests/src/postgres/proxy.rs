@@ -82,11 +82,12 @@ impl Proxy {
     pub fn take_counts(&self) -> Counts {
         let sent = std::mem::take(&mut *self.wire.sent.lock().unwrap());
         let count = |types: &[u8]| sent.iter().filter(|sent| types.contains(sent)).count();
-        // A test of a connection that goes back to its pool is a Sync without an Execute.
         let executed = count(b"E");
         Counts {
             statements: executed + count(b"Q"),
             prepared: count(b"P"),
+            // What prepares a statement and what executes it are sent with a Sync each.
+            tests: count(b"S").saturating_sub(executed + count(b"P")),
         }
     }
 }
@@ -98,6 +99,8 @@ pub struct Counts {
     pub statements: usize,
     /// One more each, the first time on a connection.
     pub prepared: usize,
+    /// Of a connection that goes back to its pool: one more each, for which nobody waits.
+    pub tests: usize,
 }
 
 impl Wire {

@@ -1,0 +1,180 @@
+//! Connections of the pool, and their way back.
+//!
+//! On that way sqlx 0.9.0 tests each of them, which costs a round trip and cannot be switched off. So where others wait for a connection, it goes from hand
+//! to hand.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::meters;
+
+/// How often a connection goes from hand to hand before the pool sees it again, and ends one that is too old.
+const MOST_HANDS: u32 = 1000;
+
+pub(crate) struct Lender {
+    pub(crate) pool: PgPool,
+    /// None on a pool of the host, whose own waiters would be passed over.
+    turns: Option<Turns>,
+}
+
+/// Whose turn it is: as many as the pool has connections.
+struct Turns {
+    permits: Semaphore,
+    queue: Mutex<Queue>,
+}
+
+/// No more are handed on than are waited for.
+#[derive(Default)]
+struct Queue {
+    waiting: usize,
+    handed: Vec<Handed>,
+}
+
+struct Handed {
+    connection: PoolConnection<Postgres>,
+    hands: u32,
+}
+
+/// One connection, until it is dropped: it goes on only when nothing of the unit of work is left on it, and is closed otherwise.
+pub(crate) struct Checkout<'a> {
+    lender: &'a Lender,
+    /// Taken by the drop alone.
+    held: Option<Handed>,
+    pub(crate) is_clean: bool,
+    /// Given up last: whoever has it next finds the connection.
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Lender {
+    /// Of a pool that nobody else uses.
+    pub(crate) fn of_own(pool: PgPool) -> Self {
+        let most = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
+        Self {
+            pool,
+            turns: Some(Turns {
+                permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
+                queue: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Of a pool that the host may use as well.
+    pub(crate) const fn of_host(pool: PgPool) -> Self {
+        Self { pool, turns: None }
+    }
+
+    pub(crate) const fn owns_pool(&self) -> bool {
+        self.turns.is_some()
+    }
+
+    /// Waits for a connection, as long as the pool lets one wait.
+    pub(crate) async fn checkout(&self) -> sqlx::Result<Checkout<'_>> {
+        let patience = self.pool.options().get_acquire_timeout();
+        let began = Instant::now();
+        let checkout = tokio::time::timeout(patience, self.next()).await;
+        meters::waited(began);
+        checkout.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn next(&self) -> sqlx::Result<Checkout<'_>> {
+        let (mut permit, mut handed) = (None, None);
+        if let Some(turns) = &self.turns {
+            let waiter = Waiter::new(turns);
+            permit = Some(
+                turns
+                    .permits
+                    .acquire()
+                    .await
+                    .map_err(|_| sqlx::Error::PoolClosed)?,
+            );
+            handed = waiter.take();
+        }
+        let held = match handed {
+            Some(handed) => handed,
+            None => Handed {
+                connection: self.pool.acquire().await?,
+                hands: 0,
+            },
+        };
+        Ok(Checkout {
+            lender: self,
+            held: Some(held),
+            is_clean: false,
+            _permit: permit,
+        })
+    }
+}
+
+impl Turns {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Checkout<'_> {
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        match &mut self.held {
+            Some(held) => &mut held.connection,
+            None => unreachable!("it is there until the drop"),
+        }
+    }
+}
+
+impl Drop for Checkout<'_> {
+    fn drop(&mut self) {
+        let Some(mut held) = self.held.take() else {
+            return;
+        };
+        if !self.is_clean {
+            held.connection.close_on_drop();
+            return;
+        }
+        held.hands += 1;
+        if let Some(turns) = &self.lender.turns
+            && held.hands < MOST_HANDS
+            && !self.lender.pool.is_closed()
+        {
+            let mut queue = turns.queue();
+            if queue.handed.len() < queue.waiting {
+                queue.handed.push(held);
+            }
+        }
+    }
+}
+
+/// Somebody who waits for a turn.
+struct Waiter<'a> {
+    turns: &'a Turns,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(turns: &'a Turns) -> Self {
+        turns.queue().waiting += 1;
+        Self { turns }
+    }
+
+    /// The turn has come.
+    fn take(self) -> Option<Handed> {
+        self.turns.queue().handed.pop()
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.turns.queue();
+        queue.waiting -= 1;
+        // Whoever gave up may have been the one that it was for.
+        let left = if queue.handed.len() > queue.waiting {
+            queue.handed.pop()
+        } else {
+            None
+        };
+        drop(queue);
+        drop(left);
+    }
+}
