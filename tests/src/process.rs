@@ -65,7 +65,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
         .unwrap_or_else(|_| panic!("in vain waited for {what}"))
 }
 
-/// The executable, built as `cargo run` builds it, once for all tests.
+/// The executable, built once for all tests, with every feature: what one adds is off until it is set.
 fn executable() -> &'static Path {
     static EXECUTABLE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     match EXECUTABLE.get_or_init(build) {
@@ -94,6 +94,7 @@ fn build() -> Result<PathBuf, String> {
             "auth-service",
             "--bin",
             "auth-service",
+            "--all-features",
         ])
         .args(["--profile", profile, "--message-format", "json"])
         .arg("--target-dir")

@@ -18,6 +18,8 @@ mod secrets;
 mod server;
 mod settings;
 mod stripe;
+#[cfg_attr(not(feature = "otel"), path = "no_traces.rs")]
+mod traces;
 mod user;
 
 use std::{
@@ -47,9 +49,20 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
-    config::Config, database::Database, keys::Keys, ledger::Ledger, logs::Logs, mail::Mail,
-    mailing::Mailing, meters::Meters, migrate::Migrate, pages::Pages, server::Places,
-    stripe::Stripe, user::User,
+    config::Config,
+    database::Database,
+    keys::Keys,
+    ledger::Ledger,
+    logs::Logs,
+    mail::Mail,
+    mailing::Mailing,
+    meters::Meters,
+    migrate::Migrate,
+    pages::Pages,
+    server::Places,
+    stripe::Stripe,
+    traces::{Tracer, Traces},
+    user::User,
 };
 
 /// How long a stop waits for the mails in hand.
@@ -180,12 +193,20 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         None => None,
     };
     let logs = Logs::start(&settings)?;
-    let served = serve_logged(settings, meters).await;
+    let traces = Traces::start(&settings)?;
+    let served = serve_logged(settings, meters, traces.as_ref().map(Traces::tracer)).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     logs.finish().await;
     served
 }
 
-async fn serve_logged(settings: Settings, meters: Option<Meters>) -> Result<(), BoxError> {
+async fn serve_logged(
+    settings: Settings,
+    meters: Option<Meters>,
+    tracer: Option<Tracer>,
+) -> Result<(), BoxError> {
     let database = Database::open(
         &settings.database.url,
         settings.database.connections,
@@ -263,7 +284,7 @@ async fn serve_logged(settings: Settings, meters: Option<Meters>) -> Result<(), 
         .as_ref()
         .is_some_and(|links| links.base().starts_with("https://"));
     let app = edge::guard(app, settings.server.cors.as_ref(), https);
-    let app = requests::observe(app, settings.server.client_ip.clone());
+    let app = requests::observe(app, settings.server.client_ip.clone(), tracer);
 
     // Before the greeting: whoever reads it may ask at once.
     let mut signals = Signals::listen()?;
@@ -388,6 +409,9 @@ fn greeting(
     }
     if let Some(address) = numbers {
         line("metrics", &format!("http://{address}/metrics"));
+    }
+    if let Some(traces) = &settings.traces {
+        line("traces", &traces.endpoint);
     }
     for note in &settings.notes {
         line("note", note);

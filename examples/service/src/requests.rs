@@ -18,29 +18,45 @@ use axum::{
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use tracing::{Instrument, Span};
 
+use crate::traces::{Open, Tracer};
+
 /// Outside of everything else, so that what the edge refuses is seen, too.
-pub(crate) fn observe(app: Router, client_ip: ClientIp) -> Router {
-    let observer = (client_ip, Arc::new(Meters::register()));
+pub(crate) fn observe(app: Router, client_ip: ClientIp, tracer: Option<Tracer>) -> Router {
+    let observer = Observer {
+        client_ip,
+        meters: Arc::new(Meters::register()),
+        tracer,
+    };
     app.layer(middleware::from_fn_with_state(observer, observed))
 }
 
-async fn observed(
-    State((client_ip, meters)): State<(ClientIp, Arc<Meters>)>,
-    request: Request,
-    next: Next,
-) -> Response {
+#[derive(Clone)]
+struct Observer {
+    client_ip: ClientIp,
+    meters: Arc<Meters>,
+    tracer: Option<Tracer>,
+}
+
+async fn observed(State(observer): State<Observer>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let id = RequestId::of(&parts.headers);
-    let span = tracing::info_span!("request", request_id = id.as_str());
+    let begin = |tracer: &Tracer| tracer.begin(&parts, id.as_str());
+    let traced = observer.tracer.as_ref().map(begin);
+    let span = tracing::info_span!(
+        "request",
+        request_id = id.as_str(),
+        trace_id = traced.as_ref().map(Open::trace_id)
+    );
     // Of letters, digits and the like: the conversion cannot fail.
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         parts.headers.insert(RequestId::HEADER, id);
     }
-    meters.in_flight.increment(1);
+    observer.meters.in_flight.increment(1);
     let mut line = Line {
-        meters,
+        meters: observer.meters,
+        traced,
         method: known(&parts.method),
-        client_ip: client_ip.find(&parts),
+        client_ip: observer.client_ip.find(&parts),
         started: Instant::now(),
         span: span.clone(),
         answer: None,
@@ -71,6 +87,7 @@ fn known(method: &Method) -> &'static str {
 /// Written when it is dropped: also for a client that went away before its answer.
 struct Line {
     meters: Arc<Meters>,
+    traced: Option<Open>,
     method: &'static str,
     client_ip: Option<IpAddr>,
     started: Instant,
@@ -96,6 +113,10 @@ impl Drop for Line {
             }
             _ => self.meters.abandoned.increment(1),
         }
+        let code = answered.and_then(|answered| answered.code);
+        if let Some(traced) = self.traced.take() {
+            traced.end(self.method, route, status, code);
+        }
         let duration_ms = took.as_secs_f64() * 1000.0;
         tracing::info!(
             parent: &self.span,
@@ -103,7 +124,7 @@ impl Drop for Line {
             route,
             status,
             duration_ms,
-            code = answered.and_then(|answered| answered.code),
+            code,
             user_id = answered.and_then(|answered| answered.user).map(tracing::field::display),
             client_ip = self.client_ip.map(tracing::field::display),
             "{}",

@@ -25,4 +25,5 @@ mod start;
 mod storm;
 mod stripe;
 mod timing;
+mod traces;
 mod wire;

@@ -12,6 +12,7 @@ mod reader;
 mod server;
 mod shown;
 mod sign_in;
+mod traces;
 
 use std::{io, path::Path, str::FromStr};
 
@@ -27,6 +28,7 @@ pub(crate) use self::{
     server::Server,
     shown::{Setting, Source},
     sign_in::SignIn,
+    traces::Traces,
 };
 use crate::{
     chain,
@@ -46,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) sign_in: SignIn,
     /// `None`: the built-in ones.
     pub(crate) templates: Option<Templates>,
+    /// `None`: no spans are exported.
+    pub(crate) traces: Option<Traces>,
     /// For the operator: what was set and has no effect.
     pub(crate) notes: Vec<String>,
 }
@@ -151,6 +155,7 @@ impl Settings {
         });
         let accounts = Accounts::read(reader, environment, generated.secret_key);
         let mut notes = not_obeyed(reader, production);
+        let traces = Traces::read(reader, production, &mut notes);
         // Everything is read: what is missing is told.
         let (accounts, mail) = (accounts?, mail?);
         if mail.relay.as_ref().is_some_and(Relay::is_clear_text) {
@@ -168,6 +173,7 @@ impl Settings {
             server,
             sign_in,
             templates,
+            traces,
             notes,
         })
     }
@@ -258,10 +264,15 @@ mod tests {
             ("CORS_ALLOWED_ORIGINS", "https://app.test.org,hunter2"),
             ("REDIS_URL", "hunter2"),
             ("METRICS_ADDRESS", "hunter2"),
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "http://x:hunter2@localhost:4318",
+            ),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
         ])
         .err()
         .unwrap();
-        assert_eq!(faults.len(), 19, "{faults:#?}");
+        assert_eq!(faults.len(), 21, "{faults:#?}");
         assert!(!faults.concat().contains("hunter2"), "{faults:#?}");
     }
 
