@@ -421,10 +421,11 @@ async fn a_sweep_that_never_ends_holds_up_no_mail_and_is_seen() {
     workers.abort();
 }
 
-/// A store whose watch hangs: before it hears of anything, or from then on.
+/// A store whose watch hangs, before it hears of anything or from then on, and which looks in vain for so many times: nobody could read what it found.
 #[derive(Clone, Default)]
 struct Deaf {
     inner: MemoryStore,
+    looks_in_vain: Arc<AtomicUsize>,
     hears: Arc<AtomicBool>,
     watches: Arc<AtomicUsize>,
 }
@@ -445,6 +446,17 @@ impl Outbox for Deaf {
         lease: Duration,
         limit: u32,
     ) -> Result<Claims, StoreError> {
+        let left = self
+            .looks_in_vain
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
+        if left.is_ok() {
+            return Ok(Claims {
+                more: true,
+                ..Claims::default()
+            });
+        }
         self.inner.claim_mails(now, lease, limit).await
     }
 
@@ -512,6 +524,21 @@ async fn a_watch_that_hangs_is_seen_and_begun_anew() {
     })
     .await;
     assert_eq!(state(), WorkerState::Alive);
+    workers.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_behind_many_mails_that_nobody_can_read_leaves_at_once() {
+    let (store, mailer) = (Deaf::default(), Fragile::default());
+    let auth = with_fragile(store.clone(), &mailer, &FragileRandom::default());
+    register(&auth, "ada").await;
+    store.looks_in_vain.store(100, Ordering::SeqCst);
+    let workers = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.run_workers(std::future::pending()).await }
+    });
+    within(2, "the mail", || mailer.sent.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(store.looks_in_vain.load(Ordering::SeqCst), 0);
     workers.abort();
 }
 

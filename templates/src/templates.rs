@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fluent_bundle::{FluentArgs, FluentValue};
 use minijinja::syntax::SyntaxConfig;
@@ -60,7 +60,13 @@ impl Templates {
     /// # Errors
     /// None in a released version: the same checks run as for overrides.
     pub fn builtin() -> Result<Self, TemplateError> {
-        Self::load(files::builtin())
+        // They never change, and proving them takes longer than many mails.
+        static PROVED: OnceLock<Templates> = OnceLock::new();
+        if let Some(proved) = PROVED.get() {
+            return Ok(proved.clone());
+        }
+        let proved = Self::load(files::builtin())?;
+        Ok(PROVED.get_or_init(|| proved).clone())
     }
 
     /// The built-in templates, with the files of `folder` in place of those of the same path.

@@ -184,6 +184,14 @@ impl Language {
         inside.push(pattern);
         let fault = pattern.elements.iter().find_map(|element| match element {
             PatternElement::TextElement { .. } => None,
+            // There are no functions, and a choice by one would take the default without a word.
+            PatternElement::Placeable {
+                expression:
+                    Expression::Select {
+                        selector: selector @ InlineExpression::FunctionReference { .. },
+                        ..
+                    },
+            } => Some(ResolverError::from(selector).into()),
             PatternElement::Placeable { expression } => {
                 self.parts(expression).into_iter().find_map(|part| {
                     let mut errors = Vec::new();
@@ -393,6 +401,10 @@ mod tests {
             (
                 select(&format!("{{ {} }}", select("{ $nobody }"))),
                 "variable: $nobody",
+            ),
+            (
+                "{ NUMBER($n) ->\n   *[other] many\n}".to_owned(),
+                "function: NUMBER()",
             ),
             (select("{ a }"), "Cyclic"),
             (select("{ b }") + "\nb = { a }", "Cyclic"),
