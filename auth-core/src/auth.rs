@@ -410,6 +410,11 @@ impl Auth {
         self.shared.post.is_some()
     }
 
+    /// Wakes the sender of mails in this process: something else than a method of this type has queued one, in the store that is given here.
+    pub fn mail_was_queued(&self) {
+        self.shared.mail_queued.notify_one();
+    }
+
     /// Whether the store can serve. Those who ask at once take turns: it is asked without a budget, and must not be a way to keep the store busy.
     ///
     /// # Errors

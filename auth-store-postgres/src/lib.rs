@@ -49,6 +49,7 @@ use sqlx::{
     Connection, Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::sync::Mutex;
 pub use url::is_private;
 
 use self::lender::Lender;
@@ -73,6 +74,8 @@ const TIMEOUTS: &str = "select set_config(name, value, false)
 #[derive(Clone)]
 pub struct PgStore {
     lender: Arc<Lender>,
+    /// Whose turn it is among the events of payments in this process.
+    payments: Arc<Mutex<()>>,
 }
 
 impl PgStore {
@@ -104,6 +107,7 @@ impl PgStore {
         let pool = pool.connect_lazy_with(options);
         Ok(Self {
             lender: Arc::new(Lender::of_own(pool)),
+            payments: Arc::default(),
         })
     }
 
@@ -140,6 +144,7 @@ impl PgStore {
         meters::register();
         Self {
             lender: Arc::new(Lender::of_host(pool)),
+            payments: Arc::default(),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The store and the scope do the same work and differ in where it happens, so the methods stand here once, for both.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use auth_core::{
     payments::apply,
@@ -20,6 +22,7 @@ use auth_core::{
     },
 };
 use time::{Duration, OffsetDateTime};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     PgScope, PgStore,
@@ -42,6 +45,23 @@ impl PgStore {
         unit::run(&self.lender, bond, about, unit)
             .await
             .map_err(classify)
+    }
+
+    /// Events of payments wait for each other here, before any of them has a connection: in the database a few of them would have them all.
+    async fn payment_turn(&self) -> Result<Option<OwnedMutexGuard<()>>, StoreError> {
+        let turn = Arc::clone(&self.payments).lock_owned();
+        match tokio::time::timeout(unit::LIMIT, turn).await {
+            Ok(turn) => Ok(Some(turn)),
+            Err(_) => Err(classify(sqlx::Error::PoolTimedOut)),
+        }
+    }
+}
+
+impl PgScope {
+    /// The host's transaction has its connection already.
+    #[allow(clippy::unused_async)]
+    async fn payment_turn(&self) -> Result<Option<OwnedMutexGuard<()>>, StoreError> {
+        Ok(None)
     }
 }
 
@@ -529,7 +549,8 @@ macro_rules! ports {
                 &self,
                 event: PaymentEvent,
             ) -> Result<Processed, StoreError> {
-                self.run(Bond::Transaction, event, |c, event| {
+                let turn = self.payment_turn().await?;
+                self.run(Bond::Transaction, (event, turn), |c, (event, _)| {
                     Box::pin(async move { apply(&mut payments::Rows(c), event).await })
                 })
                 .await
@@ -556,6 +577,13 @@ macro_rules! ports {
             async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
                 self.run(Bond::Reads, user, |c, user| {
                     Box::pin(payments::debt(c, *user))
+                })
+                .await
+            }
+
+            async fn debts(&self, limit: u32) -> Result<Vec<(UserId, Credits)>, StoreError> {
+                self.run(Bond::Reads, limit, |c, limit| {
+                    Box::pin(payments::debts(c, *limit))
                 })
                 .await
             }

@@ -507,6 +507,11 @@ impl BillingStore for SqliteStore {
         payments::debt(&mut reader, user).await.map_err(classify)
     }
 
+    async fn debts(&self, limit: u32) -> Result<Vec<(UserId, Credits)>, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::debts(&mut reader, limit).await.map_err(classify)
+    }
+
     async fn subscriptions(&self, user: UserId) -> Result<Vec<Subscription>, StoreError> {
         let mut reader = self.reader().await?;
         payments::subscriptions(&mut reader, user)

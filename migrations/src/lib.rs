@@ -49,6 +49,12 @@ pub const POSTGRES: &[Migration] = &[
         up: include_str!("../postgres/0005_payments.up.sql"),
         down: include_str!("../postgres/0005_payments.down.sql"),
     },
+    Migration {
+        version: 6,
+        name: "payment_terms",
+        up: include_str!("../postgres/0006_payment_terms.up.sql"),
+        down: include_str!("../postgres/0006_payment_terms.down.sql"),
+    },
 ];
 
 /// The schema of `SQLite` 3.37 or newer, the oldest step first.
@@ -82,6 +88,12 @@ pub const SQLITE: &[Migration] = &[
         name: "payments",
         up: include_str!("../sqlite/0005_payments.up.sql"),
         down: include_str!("../sqlite/0005_payments.down.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "payment_terms",
+        up: include_str!("../sqlite/0006_payment_terms.up.sql"),
+        down: include_str!("../sqlite/0006_payment_terms.down.sql"),
     },
 ];
 

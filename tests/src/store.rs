@@ -573,6 +573,10 @@ impl BillingStore for TestStore {
         pass_on!(self.debt(user))
     }
 
+    async fn debts(&self, limit: u32) -> Result<Vec<(UserId, Credits)>, StoreError> {
+        pass_on!(self.debts(limit))
+    }
+
     async fn subscriptions(&self, user: UserId) -> Result<Vec<Subscription>, StoreError> {
         pass_on!(self.subscriptions(user))
     }

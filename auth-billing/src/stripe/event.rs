@@ -3,14 +3,14 @@
 use auth_core::{
     time::OffsetDateTime,
     types::{
-        Dispute, EntryKind, EventOutcome, FailedPayment, Link, PaymentFact, PaymentRef, Purchase,
-        Subscription, SubscriptionChange,
+        Amount, Dispute, EntryKind, EventOutcome, FailedPayment, KeptDispute, Link, PaidPart,
+        PaymentFact, Purchase, Subscription, SubscriptionChange, Term,
     },
 };
 use serde_json::Value;
 
 use super::{
-    fields::{list, moment, number, payer, reference, text},
+    fields::{list, moment, money, number, payer, reference, text, word},
     money::price,
 };
 use crate::{Catalogue, Plan};
@@ -52,6 +52,15 @@ const UNREADABLE: EventOutcome = EventOutcome::Unreadable;
 /// What refunds and disputes have in common with what they concern: the payment intent, or the charge where there is none.
 const PAYMENT: [&str; 2] = ["/payment_intent", "/charge"];
 
+/// Statuses are words, and pages addresses that fit into a mail: what is longer is none.
+const MAX_STATUS: usize = 64;
+const MAX_PAGE: usize = 2048;
+
+/// For mails, which say nothing rather than what is no currency.
+fn currency(object: &Value) -> &str {
+    word(object, "/currency", 3).unwrap_or_default()
+}
+
 fn session(session: &Value, catalogue: &Catalogue) -> Read {
     let is_subscription = match text(session, &["/mode"]) {
         Some("payment") => false,
@@ -88,6 +97,7 @@ fn session(session: &Value, catalogue: &Catalogue) -> Read {
             is_paid,
         }));
     }
+    let total = money(session, "/amount_total").unwrap_or(0);
     let pack = catalogue.pack(item).ok_or(EventOutcome::UnknownItem)?;
     Ok(PaymentFact::Paid(Purchase {
         id: reference(session, &["/id"]).ok_or(UNREADABLE)?,
@@ -97,13 +107,20 @@ fn session(session: &Value, catalogue: &Catalogue) -> Read {
         credits: pack.credits,
         payments: reference(session, &["/payment_intent"])
             .into_iter()
+            .map(|payment| PaidPart {
+                payment,
+                amount: total,
+            })
             .collect(),
+        total,
+        paid: total,
         price: price(
             number(session, "/amount_total").unwrap_or(0),
-            text(session, &["/currency"]).unwrap_or_default(),
+            currency(session),
         ),
-        period_end: None,
+        term: None,
         old_item: None,
+        has_more: false,
     }))
 }
 
@@ -123,46 +140,81 @@ const INVOICE_SUBSCRIPTION: [&str; 4] = [
 ];
 
 fn invoice(invoice: &Value, catalogue: &Catalogue) -> Read {
-    let kind = match text(invoice, &["/billing_reason"]) {
-        Some("subscription_create") => EntryKind::PlanPurchase,
-        Some("subscription_cycle") => EntryKind::PlanRenewal,
-        Some("subscription_update") => EntryKind::PlanUpgrade,
-        Some(_) => return Ok(PaymentFact::Noted(EventOutcome::Ignored)),
-        None => return Err(UNREADABLE),
+    let reason = text(invoice, &["/billing_reason"]).ok_or(UNREADABLE)?;
+    let lines = lines(invoice, catalogue);
+    let paid = money(invoice, "/amount_paid").unwrap_or(0);
+    let bought = match reason {
+        // An event has the first lines of a long invoice only.
+        _ if invoice.pointer("/lines/has_more") == Some(&Value::Bool(true)) => {
+            Err(EventOutcome::Unaccounted)
+        }
+        "subscription_create" => whole_period(&lines, EntryKind::PlanPurchase),
+        "subscription_cycle" => whole_period(&lines, EntryKind::PlanRenewal),
+        "subscription_update" => changed(&lines),
+        // Written by hand, say, about something else.
+        _ if lines.iter().all(|line| line.plan.is_none()) => Ok(None),
+        _ => Err(EventOutcome::Unaccounted),
+    };
+    let bought = match bought {
+        Err(EventOutcome::Unaccounted) if paid == 0 => None,
+        bought => bought?,
+    };
+    let Some(bought) = bought else {
+        return Ok(PaymentFact::Noted(EventOutcome::Ignored));
     };
     let payer = payer(invoice, &INVOICE_USER, &INVOICE_SUBSCRIPTION);
-    let lines = list(invoice, "/lines/data");
-    let (line, plan, old) = if kind == EntryKind::PlanUpgrade {
-        let Some(upgrade) = upgraded(lines, catalogue)? else {
-            return Ok(PaymentFact::Noted(EventOutcome::Ignored));
-        };
-        upgrade
-    } else {
-        let (line, plan) = period(lines, catalogue)?;
-        (line, plan, None)
-    };
-    let credits = match old {
-        None => plan.credits,
-        Some(old) => match difference(plan, old) {
-            Some(credits) => credits,
-            // Another price and no more credits: nothing to grant.
-            None => return Ok(PaymentFact::Noted(EventOutcome::Ignored)),
-        },
+    let term = Term {
+        subscription: payer.subscription.clone().ok_or(UNREADABLE)?,
+        start: moment(bought.line, "/period/start").ok_or(UNREADABLE)?,
+        end: moment(bought.line, "/period/end").ok_or(UNREADABLE)?,
+        worth: bought.plan.credits.credits(),
     };
     Ok(PaymentFact::Paid(Purchase {
         id: reference(invoice, &["/id"]).ok_or(UNREADABLE)?,
         payer,
-        kind,
-        item: plan.name.clone(),
-        credits,
-        payments: paid_invoice_by(invoice),
+        kind: bought.kind,
+        item: bought.plan.name.clone(),
+        credits: bought.credits,
+        payments: paid_invoice_by(invoice, paid),
+        total: money(invoice, "/total").unwrap_or(0).max(paid),
+        paid,
         price: price(
             number(invoice, "/amount_paid").unwrap_or(0),
-            text(invoice, &["/currency"]).unwrap_or_default(),
+            currency(invoice),
         ),
-        period_end: moment(line, "/period/end"),
-        old_item: old.map(|old| old.name.clone()),
+        term: Some(term),
+        old_item: bought.old.map(|old| old.name.clone()),
+        has_more: bought.has_more,
     }))
+}
+
+/// A line of an invoice, as far as it tells what is paid.
+struct Line<'a, 'c> {
+    value: &'a Value,
+    /// `None` when its price is not in the catalogue.
+    plan: Option<&'c Plan>,
+    amount: i64,
+    /// It is a part of a period that a change left, or began.
+    is_proration: bool,
+}
+
+impl Line<'_, '_> {
+    /// The catalogue says what one plan is worth.
+    fn is_of_one(&self) -> bool {
+        self.value
+            .get("quantity")
+            .is_none_or(|quantity| quantity.is_null() || quantity.as_i64() == Some(1))
+    }
+}
+
+fn lines<'a, 'c>(invoice: &'a Value, catalogue: &'c Catalogue) -> Vec<Line<'a, 'c>> {
+    let read = |line| Line {
+        value: line,
+        plan: plan_of(line, catalogue),
+        amount: number(line, "/amount").unwrap_or(0),
+        is_proration: is_proration(line),
+    };
+    list(invoice, "/lines/data").iter().map(read).collect()
 }
 
 /// The price of a line, of newer and of older API versions.
@@ -182,56 +234,164 @@ fn is_proration(line: &Value) -> bool {
         .any(|place| line.pointer(place).and_then(Value::as_bool) == Some(true))
 }
 
-/// The line of the period that an invoice pays, and its plan.
-fn period<'a, 'c>(
-    lines: &'a [Value],
-    catalogue: &'c Catalogue,
-) -> Result<(&'a Value, &'c Plan), EventOutcome> {
-    lines
+/// What an invoice of a subscription pays.
+struct Bought<'a, 'c> {
+    line: &'a Value,
+    plan: &'c Plan,
+    kind: EntryKind,
+    credits: Amount,
+    /// The plan before, of an upgrade.
+    old: Option<&'c Plan>,
+    has_more: bool,
+}
+
+/// What grants nothing is `None`, and what cannot be accounted for an error.
+type Account<'a, 'c> = Result<Option<Bought<'a, 'c>>, EventOutcome>;
+
+/// The period that an invoice pays, of one plan.
+fn whole_period<'a, 'c>(lines: &[Line<'a, 'c>], kind: EntryKind) -> Account<'a, 'c> {
+    let (parts, whole): (Vec<_>, Vec<_>) = lines
         .iter()
-        .filter(|line| !is_proration(line))
-        .find_map(|line| Some((line, plan_of(line, catalogue)?)))
-        .ok_or(EventOutcome::UnknownItem)
-}
-
-type Upgrade<'a, 'c> = (&'a Value, &'c Plan, Option<&'c Plan>);
-
-/// The line of the new plan, that plan and the one before: what is charged, and what is credited for it. `None` where no plan changed.
-fn upgraded<'a, 'c>(
-    lines: &'a [Value],
-    catalogue: &'c Catalogue,
-) -> Result<Option<Upgrade<'a, 'c>>, EventOutcome> {
-    let is_credit = |line: &&Value| number(line, "/amount").is_some_and(|amount| amount < 0);
-    let Some(credited) = lines.iter().find(is_credit) else {
-        return Ok(None);
+        .filter_map(|line| Some((line, line.plan?)))
+        .partition(|(line, _)| line.is_proration);
+    let [(line, plan)] = whole[..] else {
+        return Err(if whole.is_empty() {
+            EventOutcome::UnknownItem
+        } else {
+            EventOutcome::Unaccounted
+        });
     };
-    let old = plan_of(credited, catalogue).ok_or(EventOutcome::UnknownItem)?;
-    let charged = lines.iter().find(|line| !is_credit(line));
-    let charged = charged.ok_or(EventOutcome::UnknownItem)?;
-    let new = plan_of(charged, catalogue).ok_or(EventOutcome::UnknownItem)?;
-    Ok(Some((charged, new, Some(old))))
+    if !line.is_of_one() {
+        return Err(EventOutcome::Unaccounted);
+    }
+    if line.amount == 0 {
+        // A trial: what costs nothing grants nothing. With a voucher, the line has its price all the same.
+        return Ok(None);
+    }
+    Ok(Some(Bought {
+        line: line.value,
+        plan,
+        kind,
+        credits: plan.credits,
+        old: None,
+        // Changes of the period before, which are paid with this one.
+        has_more: parts.iter().any(|(line, _)| !line.is_of_one())
+            || step(&parts).is_none_or(|(old, new)| is_dearer(old, new)),
+    }))
 }
 
-fn difference(new: &Plan, old: &Plan) -> Option<auth_core::types::Amount> {
-    let more = new.credits.credits().checked_sub(old.credits.credits())?;
-    auth_core::types::Amount::new(more).ok()
+/// What a change of a subscription pays: the way from one plan to another one, over however many others.
+fn changed<'a, 'c>(lines: &[Line<'a, 'c>]) -> Account<'a, 'c> {
+    let known: Vec<_> = lines
+        .iter()
+        .filter_map(|line| Some((line, line.plan?)))
+        .collect();
+    let cannot = if lines.iter().all(|line| line.plan.is_some()) {
+        EventOutcome::Unaccounted
+    } else {
+        EventOutcome::UnknownItem
+    };
+    if known.iter().any(|(line, _)| !line.is_of_one()) {
+        return Err(EventOutcome::Unaccounted);
+    }
+    let (old, new) = step(&known).ok_or(cannot)?;
+    match (old, new) {
+        (Some(old), Some(new)) => {
+            let Some(credits) = difference(old, new) else {
+                return Err(EventOutcome::Unaccounted);
+            };
+            let line = known
+                .iter()
+                .find(|(line, plan)| line.amount > 0 && plan.name == new.name);
+            let (line, _) = line.ok_or(cannot)?;
+            Ok(Some(Bought {
+                line: line.value,
+                plan: new,
+                kind: EntryKind::PlanUpgrade,
+                credits,
+                old: Some(old),
+                has_more: false,
+            }))
+        }
+        // A period that begins now, and nothing for the one that it cut short.
+        (None, Some(_)) if known.iter().any(|(line, _)| !line.is_proration) => {
+            whole_period(lines, EntryKind::PlanRenewal)
+        }
+        _ => Err(cannot),
+    }
 }
 
-/// What paid an invoice, as far as it tells: older API versions name it, newer ones list it where it is expanded.
-fn paid_invoice_by(invoice: &Value) -> Vec<PaymentRef> {
-    let own = reference(invoice, &PAYMENT);
-    let listed = list(invoice, "/payments/data").iter().filter_map(|paid| {
-        let places = ["/payment/payment_intent", "/payment/charge"];
-        reference(paid, &places)
+/// The plan that lines lead away from, which is credited, and the one that they lead to, which is charged, without those on the way; `None` when there
+/// are several of either.
+fn step<'c>(lines: &[(&Line<'_, 'c>, &'c Plan)]) -> Option<(Option<&'c Plan>, Option<&'c Plan>)> {
+    let mut old: Vec<&Plan> = Vec::new();
+    let mut new: Vec<&Plan> = Vec::new();
+    for (line, plan) in lines {
+        match line.amount.signum() {
+            -1 => old.push(plan),
+            1 => new.push(plan),
+            _ => {}
+        }
+    }
+    old.retain(|plan| {
+        let place = new.iter().position(|other| other.name == plan.name);
+        place.map(|place| new.swap_remove(place)).is_none()
     });
-    own.into_iter().chain(listed).collect()
+    match (&old[..], &new[..]) {
+        ([], []) => Some((None, None)),
+        ([old], []) => Some((Some(old), None)),
+        ([], [new]) => Some((None, Some(new))),
+        ([old], [new]) => Some((Some(old), Some(new))),
+        _ => None,
+    }
+}
+
+/// Whether a step is to a plan that grants more.
+fn is_dearer(old: Option<&Plan>, new: Option<&Plan>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => difference(old, new).is_some(),
+        (_, new) => new.is_some(),
+    }
+}
+
+fn difference(old: &Plan, new: &Plan) -> Option<Amount> {
+    let more = new.credits.credits().checked_sub(old.credits.credits())?;
+    Amount::new(more).ok()
+}
+
+/// Where a payment of an invoice is named.
+const INVOICE_PAYMENT: [&str; 2] = ["/payment/payment_intent", "/payment/charge"];
+
+/// What paid an invoice, as far as it tells: older API versions name the one, newer ones list them where they are expanded.
+fn paid_invoice_by(invoice: &Value, paid: u64) -> Vec<PaidPart> {
+    let listed: Vec<_> = list(invoice, "/payments/data")
+        .iter()
+        .filter(|payment| text(payment, &["/status"]).is_none_or(|status| status == "paid"))
+        .filter_map(paid_part)
+        .collect();
+    if !listed.is_empty() {
+        return listed;
+    }
+    let own = reference(invoice, &PAYMENT);
+    own.into_iter()
+        .map(|payment| PaidPart {
+            payment,
+            amount: paid,
+        })
+        .collect()
+}
+
+fn paid_part(payment: &Value) -> Option<PaidPart> {
+    Some(PaidPart {
+        payment: reference(payment, &INVOICE_PAYMENT)?,
+        amount: money(payment, "/amount_paid").unwrap_or(0),
+    })
 }
 
 fn paid_by(paid: &Value) -> Read {
-    let places = ["/payment/payment_intent", "/payment/charge"];
     Ok(PaymentFact::PaidBy {
         purchase: reference(paid, &["/invoice"]).ok_or(UNREADABLE)?,
-        payment: reference(paid, &places).ok_or(UNREADABLE)?,
+        part: paid_part(paid).ok_or(UNREADABLE)?,
     })
 }
 
@@ -240,14 +400,15 @@ fn failed(invoice: &Value, catalogue: &Catalogue) -> Read {
         .iter()
         .find_map(|line| plan_of(line, catalogue));
     Ok(PaymentFact::Failed(FailedPayment {
+        invoice: reference(invoice, &["/id"]).ok_or(UNREADABLE)?,
         payer: payer(invoice, &INVOICE_USER, &INVOICE_SUBSCRIPTION),
         item: plan.ok_or(EventOutcome::UnknownItem)?.name.clone(),
         price: price(
             number(invoice, "/amount_due").unwrap_or(0),
-            text(invoice, &["/currency"]).unwrap_or_default(),
+            currency(invoice),
         ),
         retry_at: moment(invoice, "/next_payment_attempt"),
-        page: text(invoice, &["/hosted_invoice_url"])
+        page: word(invoice, "/hosted_invoice_url", MAX_PAGE)
             // It becomes a link in a mail.
             .filter(|page| page.starts_with("https://"))
             .map(str::to_owned),
@@ -255,30 +416,31 @@ fn failed(invoice: &Value, catalogue: &Catalogue) -> Read {
 }
 
 fn refunded(charge: &Value) -> Read {
-    let amount = |place| {
-        number(charge, place)
-            .and_then(|amount| u64::try_from(amount).ok())
-            .ok_or(UNREADABLE)
-    };
     Ok(PaymentFact::Refunded {
         payment: reference(charge, &["/payment_intent", "/id"]).ok_or(UNREADABLE)?,
-        amount: amount("/amount")?,
-        refunded: amount("/amount_refunded")?,
+        amount: money(charge, "/amount").ok_or(UNREADABLE)?,
+        refunded: money(charge, "/amount_refunded").ok_or(UNREADABLE)?,
     })
 }
 
 fn disputed(dispute: &Value) -> Read {
-    let how_far = match text(dispute, &["/status"]).ok_or(UNREADABLE)? {
+    let state = match text(dispute, &["/status"]).ok_or(UNREADABLE)? {
         "needs_response" | "under_review" => Dispute::Open,
         "won" => Dispute::Won,
         "lost" => Dispute::Lost,
         // An inquiry, or one that was settled before any money moved.
-        _ => Dispute::None,
+        "warning_needs_response"
+        | "warning_under_review"
+        | "warning_closed"
+        | "prevented"
+        | "charge_refunded" => Dispute::None,
+        _ => return Err(UNREADABLE),
     };
-    Ok(PaymentFact::Disputed {
+    Ok(PaymentFact::Disputed(KeptDispute {
+        id: reference(dispute, &["/id"]).ok_or(UNREADABLE)?,
         payment: reference(dispute, &PAYMENT).ok_or(UNREADABLE)?,
-        dispute: how_far,
-    })
+        state,
+    }))
 }
 
 fn subscription(
@@ -307,7 +469,9 @@ fn subscription(
             id: reference(object, &["/id"]).ok_or(UNREADABLE)?,
             user: None,
             item: plan.map(|plan| plan.name.clone()),
-            status: text(object, &["/status"]).ok_or(UNREADABLE)?.to_owned(),
+            status: word(object, "/status", MAX_STATUS)
+                .ok_or(UNREADABLE)?
+                .to_owned(),
             period_end,
             cancel_at,
             told: (created_at, rank),

@@ -18,9 +18,25 @@ pub(super) fn number(object: &Value, place: &str) -> Option<i64> {
     object.pointer(place)?.as_i64()
 }
 
-/// Unix seconds.
+/// An amount of money, in the least unit of its currency; `None` also when it is below zero.
+pub(super) fn money(object: &Value, place: &str) -> Option<u64> {
+    u64::try_from(number(object, place)?).ok()
+}
+
+/// The last second of the year 9999: what is later, no store has to take.
+const END_OF_TIME: i64 = 253_402_300_799;
+
+/// Unix seconds, not before 1970.
 pub(super) fn moment(object: &Value, place: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp(number(object, place)?).ok()
+    let seconds = number(object, place).filter(|at| (0..=END_OF_TIME).contains(at))?;
+    OffsetDateTime::from_unix_timestamp(seconds).ok()
+}
+
+/// A text of visible ASCII, which every store takes, of a bounded length.
+pub(super) fn word<'a>(object: &'a Value, place: &str, longest: usize) -> Option<&'a str> {
+    text(object, &[place]).filter(|word| {
+        (1..=longest).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_graphic())
+    })
 }
 
 /// The id of a thing, which stands as it is or, expanded, as an object that has it.

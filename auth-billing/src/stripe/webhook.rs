@@ -3,11 +3,11 @@ use std::sync::Arc;
 use auth_core::{
     Error,
     time::OffsetDateTime,
-    types::{EntryId, EventOutcome, MailId, PaymentEvent, PaymentFact, PaymentRef},
+    types::{EntryId, EntryIds, EventOutcome, MailId, PaymentEvent, PaymentFact, PaymentRef},
 };
 use serde_json::Value;
 
-use super::{event, signature::Signature, signature::SigningSecrets};
+use super::{event, fields::moment, signature::Signature, signature::SigningSecrets};
 use crate::{Billing, Catalogue};
 
 /// What it takes to believe Stripe and to know what was bought.
@@ -91,6 +91,7 @@ const MAX_KIND: usize = 100;
 
 impl Billing {
     /// Keeps an event of Stripe's and applies it, in one commit: once, however often, in whatever order and by however many processes it is received.
+    /// What it moves is kept with the id of the request, if there is one.
     ///
     /// # Errors
     /// [`WebhookError`]. Then nothing was kept, and Stripe tries again, for three days, what was no success.
@@ -101,21 +102,30 @@ impl Billing {
         &self,
         signature: &Signature,
         body: &[u8],
+        request_id: Option<String>,
     ) -> Result<Delivered, WebhookError> {
-        let delivered = self.keep(signature, body).await;
+        let delivered = self.keep(signature, body, request_id).await;
         if let Err(error) = &delivered {
             self.meters.refused(error);
         }
         delivered
     }
 
-    async fn keep(&self, signature: &Signature, body: &[u8]) -> Result<Delivered, WebhookError> {
+    async fn keep(
+        &self,
+        signature: &Signature,
+        body: &[u8],
+        request_id: Option<String>,
+    ) -> Result<Delivered, WebhookError> {
         let stripe = self.stripe.as_ref().ok_or(WebhookError::NotConfigured)?;
         let now = self.auth.now();
         if !stripe.secrets.have_signed(signature, body, now) {
             return Err(WebhookError::Signature);
         }
-        let event = self.read(stripe, body, now)?;
+        let event = PaymentEvent {
+            request_id,
+            ..self.read(stripe, body, now)?
+        };
         let (event_id, kind) = (event.id.to_string(), event.kind.clone());
         let processed = self
             .store
@@ -124,12 +134,15 @@ impl Billing {
             .map_err(Error::from)?;
         self.meters.received(processed);
         let outcome = processed.outcome;
+        if outcome.is_processed() && !processed.is_replay {
+            self.auth.mail_was_queued();
+        }
         if outcome.is_alarming() && !processed.is_replay {
             tracing::warn!(
                 event = event_id,
                 kind,
                 outcome = outcome.as_str(),
-                "an event of the payment provider had no effect: somebody should look"
+                "an event of the payment provider did not have the effect that it should: somebody should look"
             );
         }
         Ok(Delivered { event_id, outcome })
@@ -146,10 +159,7 @@ impl Billing {
         let id = text("id").and_then(|id| PaymentRef::parse(id).ok());
         let kind = text("type")
             .filter(|kind| kind.len() <= MAX_KIND && kind.bytes().all(|b| b.is_ascii_graphic()));
-        let created_at = document
-            .get("created")
-            .and_then(Value::as_i64)
-            .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+        let created_at = moment(&document, "/created");
         let (Some(id), Some(kind), Some(created_at), Some(object)) = (
             id,
             kind,
@@ -173,10 +183,12 @@ impl Billing {
             created_at,
             received_at: now,
             fact,
-            entries: [
-                EntryId::generate(now, random),
-                EntryId::generate(now, random),
-            ],
+            request_id: None,
+            entries: EntryIds {
+                gives: EntryId::generate(now, random),
+                settles: EntryId::generate(now, random),
+                takes: EntryId::generate(now, random),
+            },
             mail: self
                 .auth
                 .has_mailer()

@@ -10,11 +10,11 @@ use super::{
     fixtures::{at, email, queued, race_on, registered},
 };
 use crate::{
-    ports::{BillingStore, Booking, CreditStore, OsRandom, Store},
+    ports::{BillingStore, Booking, CreditStore, History, OsRandom, Store},
     types::{
-        Amount, Dispute, EntryId, EntryKind, EventOutcome, FailedPayment, Letter, Link, MailId,
-        Payer, PaymentEvent, PaymentFact, PaymentRef, Price, Purchase, Subscription,
-        SubscriptionChange, User, UserId,
+        Amount, Dispute, EntryId, EntryIds, EntryKind, EventOutcome, FailedPayment, KeptDispute,
+        Letter, Link, MailId, PaidPart, Payer, PaymentEvent, PaymentFact, PaymentRef, Price,
+        Purchase, Subscription, SubscriptionChange, Term, User, UserId,
     },
 };
 
@@ -68,6 +68,17 @@ impl BillingStores {
         (balance.to_string(), debt.to_string())
     }
 
+    /// What somebody should look at, in the order of the names.
+    async fn alarms(&self) -> Vec<String> {
+        let events = self.second.alarming_events(at(0), 1000).await.unwrap();
+        let mut alarms: Vec<_> = events
+            .iter()
+            .map(|event| format!("{} {}", event.id, event.outcome.as_str()))
+            .collect();
+        alarms.sort();
+        alarms
+    }
+
     async fn letters(&self) -> Vec<Letter> {
         let store = &*self.accounts().first;
         let lease = Duration::minutes(10);
@@ -90,7 +101,12 @@ fn event(id: &str, fact: PaymentFact) -> PaymentEvent {
         created_at: at(90),
         received_at: at(100),
         fact,
-        entries: [entry(), entry()],
+        request_id: Some("request-1".to_owned()),
+        entries: EntryIds {
+            gives: entry(),
+            settles: entry(),
+            takes: entry(),
+        },
         mail: Some(MailId::generate(at(0), &OsRandom)),
     }
 }
@@ -111,25 +127,58 @@ fn price() -> Price {
 }
 
 /// A pack of 100 credits, paid by `pi_{id}`.
-fn pack(user: &User, id: &str) -> Purchase {
+pub fn pack(user: &User, id: &str) -> Purchase {
     Purchase {
         id: reference(id),
         payer: payer(user),
         kind: EntryKind::OneTimePurchase,
         item: "pack".to_owned(),
         credits: Amount::new(credits("100")).unwrap(),
-        payments: vec![reference(&format!("pi_{id}"))],
+        payments: vec![part(&format!("pi_{id}"), 900)],
+        total: 900,
+        paid: 900,
         price: price(),
-        period_end: None,
+        term: None,
         old_item: None,
+        has_more: false,
     }
 }
 
-fn paid(id: &str, purchase: Purchase) -> PaymentEvent {
+fn part(payment: &str, amount: u64) -> PaidPart {
+    PaidPart {
+        payment: reference(payment),
+        amount,
+    }
+}
+
+/// A period of `sub_1` from one time to another one, or the rest of it, of a plan that grants `worth` in a whole one; it grants `more`.
+fn period(user: &User, id: &str, (start, end): (i64, i64), worth: &str, more: &str) -> Purchase {
+    let is_whole = worth == more;
+    Purchase {
+        kind: if is_whole {
+            EntryKind::PlanRenewal
+        } else {
+            EntryKind::PlanUpgrade
+        },
+        credits: Amount::new(credits(more)).unwrap(),
+        term: Some(Term {
+            subscription: reference("sub_1"),
+            start: at(start),
+            end: at(end),
+            worth: credits(worth),
+        }),
+        old_item: (!is_whole).then(|| "basic".to_owned()),
+        ..pack(user, id)
+    }
+}
+
+/// An event that says so.
+pub fn paid(id: &str, purchase: Purchase) -> PaymentEvent {
     event(id, PaymentFact::Paid(purchase))
 }
 
-fn refunded(id: &str, payment: &str, refunded: u64) -> PaymentEvent {
+/// An event that says how much of the 900 of a payment was given back.
+pub fn refunded(id: &str, payment: &str, refunded: u64) -> PaymentEvent {
     let payment = reference(payment);
     let fact = PaymentFact::Refunded {
         payment,
@@ -139,9 +188,26 @@ fn refunded(id: &str, payment: &str, refunded: u64) -> PaymentEvent {
     event(id, fact)
 }
 
-fn disputed(id: &str, payment: &str, dispute: Dispute) -> PaymentEvent {
-    let payment = reference(payment);
-    event(id, PaymentFact::Disputed { payment, dispute })
+/// By the one dispute of a payment.
+fn disputed(id: &str, payment: &str, state: Dispute) -> PaymentEvent {
+    disputed_by(id, &format!("dp_{payment}"), payment, state)
+}
+
+fn disputed_by(id: &str, dispute: &str, payment: &str, state: Dispute) -> PaymentEvent {
+    let dispute = KeptDispute {
+        id: reference(dispute),
+        payment: reference(payment),
+        state,
+    };
+    event(id, PaymentFact::Disputed(dispute))
+}
+
+fn link(id: &str, purchase: &str, part: PaidPart) -> PaymentEvent {
+    let fact = PaymentFact::PaidBy {
+        purchase: reference(purchase),
+        part,
+    };
+    event(id, fact)
 }
 
 fn subscription(id: &str, status: &str, told: i64, rank: i16) -> Subscription {
@@ -309,8 +375,17 @@ pub async fn a_refund_takes_back_its_share_in_any_order(stores: BillingStores) {
 
     let early = refunded("evt_3", "pi_cs_2", 300);
     assert_eq!(stores.apply(early).await, EventOutcome::UnknownPayment);
+    assert_eq!(stores.alarms().await, ["evt_3 unknown_payment"]);
     stores.apply(paid("evt_4", pack(&bob, "cs_2"))).await;
     assert_eq!(stores.books(&bob).await, is("66.66", "0.00"));
+    // Nobody has to look any more, and nothing happens when it is sent again.
+    assert_eq!(stores.alarms().await, [""; 0]);
+    let again = refunded("evt_3", "pi_cs_2", 300);
+    let again = stores.second.apply_payment_event(again).await.unwrap();
+    assert_eq!(
+        (again.outcome, again.is_replay),
+        (EventOutcome::Applied, true)
+    );
 }
 
 /// Whatever the provider counts, and whatever comes late.
@@ -407,13 +482,7 @@ pub async fn a_won_dispute_settles_debt_before_it_gives(stores: BillingStores) {
 /// A payment whose purchase is told last.
 pub async fn a_late_link_finds_its_refund(stores: BillingStores) {
     let ada = stores.registered("ada").await;
-    let link = |id| {
-        let fact = PaymentFact::PaidBy {
-            purchase: reference("in_1"),
-            payment: reference("pi_1"),
-        };
-        event(id, fact)
-    };
+    let link = |id| link(id, "in_1", part("pi_1", 900));
     let invoice = Purchase {
         payments: Vec::new(),
         ..pack(&ada, "in_1")
@@ -422,10 +491,289 @@ pub async fn a_late_link_finds_its_refund(stores: BillingStores) {
     assert_eq!(refund, EventOutcome::UnknownPayment);
     stores.apply(paid("evt_2", invoice)).await;
     assert_eq!(stores.books(&ada).await, is("100.00", "0.00"));
+    assert_eq!(stores.alarms().await, ["evt_1 unknown_payment"]);
     assert_eq!(stores.apply(link("evt_3")).await, EventOutcome::Applied);
     assert_eq!(stores.books(&ada).await, is("50.00", "0.00"));
     stores.apply(link("evt_4")).await;
     assert_eq!(stores.books(&ada).await, is("50.00", "0.00"));
+    assert_eq!(stores.alarms().await, [""; 0]);
+}
+
+/// Whatever the other parts do, and whichever is told first.
+pub async fn a_part_of_a_price_takes_back_its_part(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let bob = stores.registered("bob").await;
+    let invoice = |user: &User, id: &str, payments| Purchase {
+        payments,
+        ..pack(user, id)
+    };
+    let parts = vec![part("pi_1", 600), part("pi_2", 300)];
+    stores
+        .apply(paid("evt_1", invoice(&ada, "in_1", parts)))
+        .await;
+    let refund = |id: &str, payment: &str, amount, refunded| {
+        let fact = PaymentFact::Refunded {
+            payment: reference(payment),
+            amount,
+            refunded,
+        };
+        event(id, fact)
+    };
+    for (event, balance) in [
+        (refund("evt_2", "pi_2", 300, 300), "66.66"),
+        (disputed("evt_3", "pi_1", Dispute::Open), "0.00"),
+        (disputed("evt_4", "pi_1", Dispute::Won), "66.66"),
+        (refund("evt_5", "pi_1", 600, 300), "33.32"),
+        (disputed("evt_6", "pi_2", Dispute::Open), "33.32"),
+        (refund("evt_7", "pi_1", 600, 600), "0.00"),
+    ] {
+        let id = event.id.clone();
+        assert_eq!(stores.apply(event).await, EventOutcome::Applied, "{id}");
+        assert_eq!(stores.books(&ada).await, is(balance, "0.00"), "{id}");
+    }
+    // As later versions of the provider's API tell it: the parts by events of their own.
+    stores.apply(disputed("evt_8", "pi_3", Dispute::Lost)).await;
+    stores.apply(link("evt_9", "in_2", part("pi_3", 300))).await;
+    stores
+        .apply(paid("evt_10", invoice(&bob, "in_2", Vec::new())))
+        .await;
+    assert_eq!(stores.books(&bob).await, is("66.66", "0.00"));
+    stores
+        .apply(link("evt_11", "in_2", part("pi_4", 600)))
+        .await;
+    assert_eq!(stores.books(&bob).await, is("66.66", "0.00"));
+}
+
+/// One that is won frees nothing that another one holds, in any order.
+pub async fn disputes_of_one_payment_stand_apart(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    for (id, dispute, state, balance) in [
+        ("evt_2", "dp_1", Dispute::Open, "0.00"),
+        ("evt_3", "dp_2", Dispute::Open, "0.00"),
+        ("evt_4", "dp_1", Dispute::Won, "0.00"),
+        ("evt_5", "dp_2", Dispute::Won, "100.00"),
+        // The second one was told to be open before it was won.
+        ("evt_6", "dp_2", Dispute::Open, "100.00"),
+        ("evt_7", "dp_3", Dispute::Open, "0.00"),
+        ("evt_8", "dp_3", Dispute::Lost, "0.00"),
+        ("evt_9", "dp_1", Dispute::Won, "0.00"),
+    ] {
+        stores
+            .apply(disputed_by(id, dispute, "pi_cs_1", state))
+            .await;
+        assert_eq!(stores.books(&ada).await, is(balance, "0.00"), "{id}");
+    }
+}
+
+/// Down and up again in a period, in whatever order it is told: the difference is granted once.
+pub async fn a_period_grants_no_more_than_its_dearest_plan(stores: BillingStores) {
+    for (run, order) in orders(3).into_iter().enumerate() {
+        let user = stores.registered(&format!("user-{run}")).await;
+        let of_run = |purchase: Purchase| {
+            let subscription = reference(&format!("sub_{run}"));
+            let term = purchase.term.map(|term| Term {
+                subscription,
+                ..term
+            });
+            Purchase { term, ..purchase }
+        };
+        let invoices = [
+            period(&user, &format!("in_{run}_basic"), (0, 30), "120", "120"),
+            period(&user, &format!("in_{run}_up"), (1, 30), "500", "380"),
+            // It is paid by what the way down gave back.
+            Purchase {
+                paid: 0,
+                ..period(&user, &format!("in_{run}_again"), (3, 30), "500", "380")
+            },
+        ];
+        for place in &order {
+            let invoice = of_run(invoices[*place].clone());
+            stores
+                .apply(paid(&format!("evt_{}", invoice.id), invoice))
+                .await;
+        }
+        assert_eq!(stores.books(&user).await, is("500.00", "0.00"), "{order:?}");
+        // The next period is another one.
+        let next = of_run(period(
+            &user,
+            &format!("in_{run}_next"),
+            (30, 60),
+            "500",
+            "500",
+        ));
+        stores.apply(paid(&format!("evt_{run}_next"), next)).await;
+        assert_eq!(
+            stores.books(&user).await,
+            is("1000.00", "0.00"),
+            "{order:?}"
+        );
+    }
+}
+
+/// A change that begins a period of its own ends no sooner than the one before, which was granted.
+pub async fn a_period_that_a_change_began_counts_with_the_one_it_cut_short(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    for (id, term, worth, more, outcome, balance) in [
+        (
+            "in_1",
+            (0, 30),
+            "120",
+            "120",
+            EventOutcome::Applied,
+            "120.00",
+        ),
+        (
+            "in_2",
+            (1, 31),
+            "500",
+            "380",
+            EventOutcome::Applied,
+            "500.00",
+        ),
+        // Money came for it, and nobody knows for what.
+        (
+            "in_3",
+            (3, 33),
+            "500",
+            "380",
+            EventOutcome::Unaccounted,
+            "500.00",
+        ),
+        // A dearer one grants what is left.
+        (
+            "in_4",
+            (4, 34),
+            "600",
+            "480",
+            EventOutcome::Partly,
+            "600.00",
+        ),
+        (
+            "in_5",
+            (34, 64),
+            "600",
+            "600",
+            EventOutcome::Applied,
+            "1200.00",
+        ),
+    ] {
+        let invoice = period(&ada, id, term, worth, more);
+        let event = paid(&format!("evt_{id}"), invoice);
+        assert_eq!(stores.apply(event).await, outcome, "{id}");
+        assert_eq!(stores.books(&ada).await, is(balance, "0.00"), "{id}");
+    }
+    assert_eq!(
+        stores.alarms().await,
+        ["evt_in_3 unaccounted", "evt_in_4 partly"]
+    );
+    // What was granted for a part is not granted again.
+    let again = paid("evt_in_4", period(&ada, "in_4", (4, 34), "600", "480"));
+    let again = stores.second.apply_payment_event(again).await.unwrap();
+    assert_eq!(
+        (again.outcome, again.is_replay),
+        (EventOutcome::Partly, true)
+    );
+    assert_eq!(stores.books(&ada).await, is("1200.00", "0.00"));
+}
+
+/// But not for what is disputed, which may be won.
+pub async fn what_was_refunded_may_be_granted_again_in_its_period(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let upgrade = |id: &str| period(&ada, id, (1, 30), "500", "380");
+    let basic = period(&ada, "in_1", (0, 30), "120", "120");
+    stores.apply(paid("evt_1", basic)).await;
+    stores.apply(paid("evt_2", upgrade("in_2"))).await;
+    stores
+        .apply(disputed("evt_3", "pi_in_2", Dispute::Open))
+        .await;
+    let early = stores.apply(paid("evt_4", upgrade("in_3"))).await;
+    assert_eq!(early, EventOutcome::Unaccounted);
+    stores.apply(refunded("evt_5", "pi_in_2", 900)).await;
+    assert_eq!(stores.books(&ada).await, is("120.00", "0.00"));
+    // Sent again, it finds that the first upgrade is gone for good.
+    stores.apply(paid("evt_4", upgrade("in_3"))).await;
+    assert_eq!(stores.books(&ada).await, is("500.00", "0.00"));
+    stores
+        .apply(disputed("evt_6", "pi_in_2", Dispute::Won))
+        .await;
+    assert_eq!(stores.books(&ada).await, is("500.00", "0.00"));
+}
+
+/// With the request that brought it, and in words where it settles debt; the greatest debt is listed first.
+pub async fn what_an_event_moves_is_told_in_the_ledger(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let bob = stores.registered("bob").await;
+    for (user, id, spent) in [(&ada, "cs_1", "70"), (&bob, "cs_2", "80")] {
+        stores
+            .apply(paid(&format!("evt_{id}"), pack(user, id)))
+            .await;
+        book(&*stores.credits.first, spend(user, spent)).await;
+        let event = refunded(&format!("evt_back_{id}"), &format!("pi_{id}"), 900);
+        stores.apply(event).await;
+    }
+    let debts = stores.second.debts(10).await.unwrap();
+    let expected = [(bob.id, credits("80")), (ada.id, credits("70"))];
+    assert_eq!(debts, expected);
+    assert_eq!(stores.first.debts(1).await.unwrap(), expected[..1]);
+    // Paid, given back in part before, and owed: three entries.
+    stores.apply(refunded("evt_3", "pi_cs_3", 90)).await;
+    stores.apply(paid("evt_4", pack(&ada, "cs_3"))).await;
+    assert_eq!(stores.books(&ada).await, is("20.00", "0.00"));
+    assert_eq!(stores.first.debts(10).await.unwrap(), expected[..1]);
+    let history = History {
+        user_id: ada.id,
+        before: None,
+        limit: 3,
+        kind: None,
+    };
+    let page = stores.credits.second.history(history).await.unwrap();
+    let told: Vec<_> = page
+        .expect("the account is there")
+        .entries
+        .into_iter()
+        .map(|booked| {
+            let entry = booked.entry;
+            assert_eq!(entry.request_id.as_deref(), Some("request-1"));
+            let reference = entry.reference.expect("it has one");
+            let is_described = entry.description.is_some();
+            (
+                entry.kind,
+                entry.amount.to_string(),
+                reference.as_str().to_owned(),
+                is_described,
+            )
+        })
+        .collect();
+    let row = |kind, amount: &str, reference: &str, is_described| {
+        (kind, amount.to_owned(), reference.to_owned(), is_described)
+    };
+    let expected = [
+        row(EntryKind::Adjustment, "70.00", "cs_3", true),
+        row(EntryKind::Refund, "10.00", "evt_4", false),
+        row(EntryKind::OneTimePurchase, "100.00", "cs_3", false),
+    ];
+    assert_eq!(told, expected);
+}
+
+/// A host's own entries may look like ours.
+pub async fn a_reference_of_the_host_stops_no_event(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    for (kind, reference) in [
+        (EntryKind::OneTimePurchase, "cs_1"),
+        (EntryKind::Refund, "evt_2"),
+    ] {
+        let entry = crate::types::Entry {
+            kind,
+            reference: crate::types::ReferenceId::parse(reference).ok(),
+            ..add(&ada, "1")
+        };
+        book(&*stores.credits.first, entry).await;
+    }
+    stores.apply(paid("evt_1", pack(&ada, "cs_1"))).await;
+    assert_eq!(stores.books(&ada).await, is("102.00", "0.00"));
+    stores.apply(refunded("evt_2", "pi_cs_1", 900)).await;
+    assert_eq!(stores.books(&ada).await, is("2.00", "0.00"));
 }
 
 /// All 120 orders of five events, each delivered twice.
@@ -436,13 +784,10 @@ pub async fn every_order_of_events_leads_to_one_state(stores: BillingStores) {
             payments: Vec::new(),
             ..pack(user, &purchase)
         };
-        let link = PaymentFact::PaidBy {
-            purchase: reference(&purchase),
-            payment: reference(&payment),
-        };
+        let linked = link(&format!("evt_{run}_link"), &purchase, part(&payment, 900));
         [
             paid(&format!("evt_{run}_paid"), invoice),
-            event(&format!("evt_{run}_link"), link),
+            linked,
             refunded(&format!("evt_{run}_refund"), &payment, 450),
             disputed(&format!("evt_{run}_open"), &payment, Dispute::Open),
             disputed(&format!("evt_{run}_won"), &payment, Dispute::Won),
@@ -459,6 +804,7 @@ pub async fn every_order_of_events_leads_to_one_state(stores: BillingStores) {
         let debt = stores.first.debt(user.id).await.unwrap();
         let got = (balance.unwrap().balance.to_string(), debt.to_string());
         assert_eq!(got, is("50.00", "0.00"), "{order:?}");
+        assert_eq!(stores.alarms().await, [""; 0], "{order:?}");
     }
     assert_sound(&*stores.credits.first).await;
 }
@@ -663,14 +1009,15 @@ pub async fn a_subscription_of_a_deleted_user_is_abandoned(stores: BillingStores
 pub async fn a_failed_payment_is_told(stores: BillingStores) {
     let ada = stores.registered("ada").await;
     let failed = FailedPayment {
+        invoice: reference("in_1"),
         payer: payer(&ada),
         item: "basic".to_owned(),
         price: price(),
         retry_at: Some(at(900)),
         page: Some("https://pay.example.org/1".to_owned()),
     };
-    let event = event("evt_1", PaymentFact::Failed(failed));
-    assert_eq!(stores.apply(event).await, EventOutcome::Applied);
+    let told = event("evt_1", PaymentFact::Failed(failed.clone()));
+    assert_eq!(stores.apply(told).await, EventOutcome::Applied);
     let expected = Letter::PaymentFailed {
         username: "ada".to_owned(),
         plan: "basic".to_owned(),
@@ -682,6 +1029,12 @@ pub async fn a_failed_payment_is_told(stores: BillingStores) {
     assert_eq!(stores.letters().await, [expected]);
     assert_eq!(stores.books(&ada).await, is("0.00", "0.00"));
     assert_eq!(ada.email, email("ada"));
+    // It went through since, and the failure comes late.
+    stores.apply(paid("evt_2", pack(&ada, "in_1"))).await;
+    let before = queued(&*stores.accounts().first).await;
+    let late = event("evt_3", PaymentFact::Failed(failed));
+    assert_eq!(stores.apply(late).await, EventOutcome::Ignored);
+    assert_eq!(queued(&*stores.accounts().first).await, before);
 }
 
 /// Of many at once, the same for all.
@@ -826,6 +1179,8 @@ pub async fn purchases_are_read_in_order(stores: BillingStores) {
         item: "pack".to_owned(),
         granted: credits("100"),
         taken: credits("0"),
+        total: 900,
+        term: None,
         created_at: at(300),
     };
     assert_eq!(found, [expected]);

@@ -84,6 +84,13 @@ macro_rules! billing_contract {
             what_the_balance_cannot_give_is_debt_that_the_next_purchase_settles
             a_won_dispute_settles_debt_before_it_gives
             a_late_link_finds_its_refund
+            a_part_of_a_price_takes_back_its_part
+            disputes_of_one_payment_stand_apart
+            a_period_grants_no_more_than_its_dearest_plan
+            a_period_that_a_change_began_counts_with_the_one_it_cut_short
+            what_was_refunded_may_be_granted_again_in_its_period
+            what_an_event_moves_is_told_in_the_ledger
+            a_reference_of_the_host_stops_no_event
             every_order_of_events_leads_to_one_state
             of_deliveries_at_once_one_has_its_effect
             of_a_purchase_and_its_refund_at_once_both_count

@@ -5,7 +5,8 @@
 //! 2. A purchase is granted once, whatever tells of it and how often.
 //! 3. What is taken back is computed from all that is known of a purchase's payments, and compared with what was taken already. So a refund that
 //!    comes before its purchase, twice, or after a greater one, leads to the same balance.
-//! 4. What the balance cannot give is debt, which the next purchase settles before its user has the rest.
+//! 4. A period of a subscription grants no more than the dearest plan that was paid in it, whatever way its plan went.
+//! 5. What the balance cannot give is debt, which the next purchase settles before its user has the rest.
 
 mod paid;
 mod rows;
@@ -29,24 +30,29 @@ pub async fn apply<R: PaymentRows>(
 ) -> Result<Processed, R::Error> {
     rows.take_turn().await?;
     let kept = rows.event(&event.id).await?;
-    if let Some(outcome) = kept.filter(|outcome| !outcome.is_alarming()) {
+    if let Some(outcome) = kept.filter(|outcome| outcome.is_final()) {
         return Ok(Processed {
             outcome,
             is_replay: true,
         });
     }
     let outcome = match &event.fact {
-        PaymentFact::Disputed { payment, dispute } => {
-            let mut known = payment_of(rows, payment).await?;
-            known.dispute = known.dispute.max(*dispute);
+        PaymentFact::Disputed(told) => {
+            let mut dispute = told.clone();
+            if let Some(known) = rows.dispute(&told.id).await? {
+                dispute.state = dispute.state.max(known.state);
+            }
+            rows.put_dispute(&dispute).await?;
+            let known = payment_of(rows, &dispute.payment).await?;
             take_back::because_of(rows, event, known).await?
         }
         PaymentFact::Failed(failed) => subscription::failed(rows, event, failed).await?,
         PaymentFact::Linked(link) => subscription::link(rows, link).await?,
         PaymentFact::Noted(outcome) => *outcome,
         PaymentFact::Paid(purchase) => paid::grant(rows, event, purchase).await?,
-        PaymentFact::PaidBy { purchase, payment } => {
-            let mut known = payment_of(rows, payment).await?;
+        PaymentFact::PaidBy { purchase, part } => {
+            let mut known = payment_of(rows, &part.payment).await?;
+            known.amount = known.amount.max(part.amount);
             // What is known already stays: one payment pays one purchase.
             known.purchase.get_or_insert_with(|| purchase.clone());
             match take_back::because_of(rows, event, known).await? {
@@ -83,7 +89,6 @@ async fn payment_of<R: PaymentRows>(
         purchase: None,
         amount: 0,
         refunded: 0,
-        dispute: crate::types::Dispute::None,
     }))
 }
 

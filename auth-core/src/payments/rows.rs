@@ -1,10 +1,11 @@
 use async_trait::async_trait;
+use time::OffsetDateTime;
 
 use crate::{
     ports::Booking,
     types::{
-        Credits, Entry, EventOutcome, KeptPayment, KeptPurchase, PaymentEvent, PaymentRef,
-        QueuedMail, Subscription, User, UserId,
+        Credits, Entry, EventOutcome, KeptDispute, KeptPayment, KeptPurchase, PaymentEvent,
+        PaymentRef, QueuedMail, Subscription, User, UserId,
     },
 };
 
@@ -26,6 +27,9 @@ pub trait PaymentRows: Send {
         event: &PaymentEvent,
         outcome: EventOutcome,
     ) -> Result<(), Self::Error>;
+
+    /// Events of a payment that [waited](EventOutcome::UnknownPayment) for its purchase have had their effect by now.
+    async fn settle_events(&mut self, payment: &PaymentRef) -> Result<(), Self::Error>;
 
     /// A user, who is not deleted before the transaction ends.
     async fn user(&mut self, id: UserId) -> Result<Option<User>, Self::Error>;
@@ -49,6 +53,14 @@ pub trait PaymentRows: Send {
     /// Keeps a purchase, or replaces how much of it is taken back.
     async fn put_purchase(&mut self, purchase: &KeptPurchase) -> Result<(), Self::Error>;
 
+    /// What was paid for a subscription and a time that overlaps with the one from a `start` to an `end`.
+    async fn terms(
+        &mut self,
+        subscription: &PaymentRef,
+        start: OffsetDateTime,
+        end: OffsetDateTime,
+    ) -> Result<Vec<KeptPurchase>, Self::Error>;
+
     /// A payment.
     async fn payment(&mut self, id: &PaymentRef) -> Result<Option<KeptPayment>, Self::Error>;
 
@@ -58,6 +70,15 @@ pub trait PaymentRows: Send {
 
     /// Keeps a payment, or replaces all of it.
     async fn put_payment(&mut self, payment: &KeptPayment) -> Result<(), Self::Error>;
+
+    /// A dispute.
+    async fn dispute(&mut self, id: &PaymentRef) -> Result<Option<KeptDispute>, Self::Error>;
+
+    /// All disputes of a payment, in whatever order.
+    async fn disputes_of(&mut self, payment: &PaymentRef) -> Result<Vec<KeptDispute>, Self::Error>;
+
+    /// Keeps a dispute, or replaces all of it.
+    async fn put_dispute(&mut self, dispute: &KeptDispute) -> Result<(), Self::Error>;
 
     /// What a user owes.
     async fn debt(&mut self, user: UserId) -> Result<Credits, Self::Error>;
@@ -70,6 +91,9 @@ pub trait PaymentRows: Send {
 
     /// Keeps a subscription, or replaces all of it.
     async fn put_subscription(&mut self, subscription: &Subscription) -> Result<(), Self::Error>;
+
+    /// The balance of a user, which nobody else moves before the transaction ends.
+    async fn hold_balance(&mut self, user: UserId) -> Result<Credits, Self::Error>;
 
     /// As [`CreditStore::book`](crate::ports::CreditStore::book).
     async fn book(&mut self, entry: &Entry) -> Result<Booking, Self::Error>;

@@ -89,12 +89,16 @@ fn end(subscription: &Subscription) -> Option<time::OffsetDateTime> {
     }
 }
 
-/// Tells the user that a payment failed.
+/// Tells the user that a payment failed, unless it went through since.
 pub(super) async fn failed<R: PaymentRows>(
     rows: &mut R,
     event: &PaymentEvent,
     failed: &FailedPayment,
 ) -> Result<EventOutcome, R::Error> {
+    if rows.purchase(&failed.invoice).await?.is_some() {
+        // It was told late: the invoice has been paid since.
+        return Ok(EventOutcome::Ignored);
+    }
     let user = match user_of(rows, &failed.payer).await? {
         Some(id) => rows.user(id).await?,
         None => None,

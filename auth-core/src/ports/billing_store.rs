@@ -9,7 +9,8 @@ use crate::types::{
 /// What the payment provider told us, beside the ledger that it moves.
 ///
 /// # Rules beside those of [`CreditStore`]
-/// 1. An event is kept once, with what became of it, in the commit of its effect. Delivered again, also at the same time, it changes nothing.
+/// 1. An event is kept once, with what became of it, in the commit of its effect. Delivered again, also at the same time, it changes nothing, unless it came to
+///    nothing before: [`EventOutcome::is_final`](crate::types::EventOutcome::is_final).
 /// 2. Events are applied one after the other, by the steps of [`payments::apply`](crate::payments::apply), so that the order in which they come
 ///    changes nothing about where they lead.
 /// 3. All of it outlives the account of its user. A subscription whose user is gone, and that has not ended, is
@@ -37,6 +38,9 @@ pub trait BillingStore: CreditStore {
 
     /// What a user owes out of payments that were given back after their credits were used.
     async fn debt(&self, user: UserId) -> Result<Credits, StoreError>;
+
+    /// Who owes something, and how much: the greatest debts first.
+    async fn debts(&self, limit: u32) -> Result<Vec<(UserId, Credits)>, StoreError>;
 
     /// The subscriptions of a user that have not ended.
     async fn subscriptions(&self, user: UserId) -> Result<Vec<Subscription>, StoreError>;

@@ -32,6 +32,7 @@ macro_rules! delegate {
             customer(user: $crate::types::UserId) -> Option<$crate::types::PaymentRef>;
             keep_customer(user: $crate::types::UserId, customer: $crate::types::PaymentRef) -> Option<$crate::types::PaymentRef>;
             debt(user: $crate::types::UserId) -> $crate::types::Credits;
+            debts(limit: u32) -> Vec<($crate::types::UserId, $crate::types::Credits)>;
             subscriptions(user: $crate::types::UserId) -> Vec<$crate::types::Subscription>;
             keep_subscription(user: $crate::types::UserId, subscription: $crate::types::Subscription) -> ();
             abandoned_subscriptions(limit: u32) -> Vec<$crate::types::PaymentRef>;

@@ -34,9 +34,9 @@ pub use mailed_token::{Change, NewMailedToken, Purpose, Throttle};
 pub use network::Network;
 pub use password::{Password, PasswordAttempt, PasswordHash};
 pub use payment::{
-    Dispute, EventOutcome, FailedPayment, KeptEvent, KeptPayment, KeptPurchase, Link, Payer,
-    PaymentEvent, PaymentFact, PaymentRef, Price, Processed, Purchase, Subscription,
-    SubscriptionChange,
+    Dispute, EntryIds, EventOutcome, FailedPayment, KeptDispute, KeptEvent, KeptPayment,
+    KeptPurchase, Link, PaidPart, Payer, PaymentEvent, PaymentFact, PaymentRef, Price, Processed,
+    Purchase, Subscription, SubscriptionChange, Term,
 };
 pub use record::{AuditEntry, AuditEvent, Letter, PaidPeriod, PendingToken, QueuedMail, Record};
 pub use redirect_uri::RedirectUri;

@@ -49,10 +49,23 @@ pub struct PaymentEvent {
     pub received_at: OffsetDateTime,
     /// What it means for us.
     pub fact: PaymentFact,
-    /// For the entries of the ledger that it may make: one that gives and one that takes.
-    pub entries: [EntryId; 2],
+    /// Of the request that brought it, if there was one; kept with what it moves.
+    pub request_id: Option<String>,
+    /// For the entries of the ledger that it may make.
+    pub entries: EntryIds,
     /// For the mail that it may cause; `None` where nobody would send it.
     pub mail: Option<MailId>,
+}
+
+/// The ids of the entries that an event may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryIds {
+    /// Of the one that gives credits.
+    pub gives: EntryId,
+    /// Of the one that settles debt out of what was given.
+    pub settles: EntryId,
+    /// Of the one that takes credits back.
+    pub takes: EntryId,
 }
 
 /// What an event means for us.
@@ -60,12 +73,7 @@ pub struct PaymentEvent {
 #[non_exhaustive]
 pub enum PaymentFact {
     /// A payment is disputed, or was.
-    Disputed {
-        /// Which.
-        payment: PaymentRef,
-        /// How far it is.
-        dispute: Dispute,
-    },
+    Disputed(KeptDispute),
     /// A payment of a subscription failed.
     Failed(FailedPayment),
     /// A checkout made somebody a customer, and perhaps a subscriber; nothing moves.
@@ -78,8 +86,8 @@ pub enum PaymentFact {
     PaidBy {
         /// The purchase.
         purchase: PaymentRef,
-        /// What paid it.
-        payment: PaymentRef,
+        /// What paid it, alone or with others.
+        part: PaidPart,
     },
     /// A payment was given back, in part or whole.
     Refunded {
@@ -92,6 +100,17 @@ pub enum PaymentFact {
     },
     /// A subscription is as this says.
     Subscription(SubscriptionChange),
+}
+
+impl PaymentFact {
+    /// The payment that it gives back or holds, whose purchase may be unknown.
+    pub const fn payment(&self) -> Option<&PaymentRef> {
+        match self {
+            Self::Disputed(dispute) => Some(&dispute.payment),
+            Self::Refunded { payment, .. } => Some(payment),
+            _ => None,
+        }
+    }
 }
 
 /// Who pays.
@@ -127,16 +146,44 @@ pub struct Purchase {
     pub kind: EntryKind,
     /// The name of the pack or plan in the catalogue.
     pub item: String,
-    /// What is granted for it, by the catalogue.
+    /// What is granted for it, by the catalogue, unless its period granted some of it before.
     pub credits: Amount,
     /// What paid it, as far as the event tells: refunds and disputes name these.
-    pub payments: Vec<PaymentRef>,
+    pub payments: Vec<PaidPart>,
+    /// What it cost, in the least unit of its currency, whatever it was paid with.
+    pub total: u64,
+    /// How much money came for it now, in the least unit of its currency: what the payer had with the provider already is no part of it.
+    pub paid: u64,
     /// For the mail.
     pub price: Price,
-    /// End of the paid period, of a plan; UTC.
-    pub period_end: Option<OffsetDateTime>,
+    /// The paid period, of a plan.
+    pub term: Option<Term>,
     /// The plan before, of an upgrade.
     pub old_item: Option<String>,
+    /// Whether the same money paid for something else, too, that nobody here can account for.
+    pub has_more: bool,
+}
+
+/// A payment of a purchase, which several may have paid together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidPart {
+    /// Which.
+    pub payment: PaymentRef,
+    /// What it paid of the purchase, in the least unit of its currency; 0 when nobody told.
+    pub amount: u64,
+}
+
+/// The period of a subscription that a purchase pays, or what is left of it after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Term {
+    /// Whose period it is.
+    pub subscription: PaymentRef,
+    /// UTC.
+    pub start: OffsetDateTime,
+    /// UTC; the next one begins with it.
+    pub end: OffsetDateTime,
+    /// What the plan that was paid grants for a whole period.
+    pub worth: Credits,
 }
 
 /// An amount of money, as mails show it.
@@ -151,6 +198,8 @@ pub struct Price {
 /// A payment of a subscription that did not go through.
 #[derive(Debug, Clone)]
 pub struct FailedPayment {
+    /// What should be paid: the name of the purchase that it would be.
+    pub invoice: PaymentRef,
     /// Who should pay.
     pub payer: Payer,
     /// The name of the plan.
@@ -260,23 +309,36 @@ pub struct KeptPurchase {
     pub granted: Credits,
     /// How much of it is taken back, out of the balance or as debt.
     pub taken: Credits,
+    /// What it cost, in the least unit of its currency; 0 when nobody told.
+    pub total: u64,
+    /// The paid period, of a plan.
+    pub term: Option<Term>,
     /// UTC.
     pub created_at: OffsetDateTime,
 }
 
-/// A payment as it is kept: what refunds and disputes say about it, whether or not its purchase is known.
+/// A payment as it is kept: what refunds say about it, whether or not its purchase is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptPayment {
     /// The provider's name for it.
     pub id: PaymentRef,
     /// What it paid, when that is known.
     pub purchase: Option<PaymentRef>,
-    /// In the least unit of its currency; 0 until a refund tells it.
+    /// In the least unit of its currency; 0 until somebody tells it.
     pub amount: u64,
     /// How much of it was given back.
     pub refunded: u64,
-    /// How far a dispute is.
-    pub dispute: Dispute,
+}
+
+/// A dispute of a payment, which may have had others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptDispute {
+    /// The provider's name for it.
+    pub id: PaymentRef,
+    /// What is disputed.
+    pub payment: PaymentRef,
+    /// How far it is.
+    pub state: Dispute,
 }
 
 macro_rules! outcomes {
@@ -320,6 +382,10 @@ outcomes! {
     OtherAccount => "other_account",
     /// The balance would be above what a balance can hold.
     Overflow => "overflow",
+    /// It had its effect, and its money paid for more than that: it is known what for a part of it alone.
+    Partly => "partly",
+    /// Money was paid for a subscription, and what for is not known: it has several plans or quantities, or grants nothing.
+    Unaccounted => "unaccounted",
     /// It lacks what events of its kind have.
     Unreadable => "unreadable",
     /// Money was paid for what the catalogue does not have.
@@ -333,7 +399,12 @@ outcomes! {
 impl EventOutcome {
     /// Whether it had its effect.
     pub const fn is_processed(self) -> bool {
-        matches!(self, Self::Applied)
+        matches!(self, Self::Applied | Self::Partly)
+    }
+
+    /// Whether it has come to an end. What has not is applied again when it is sent again.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Applied | Self::Ignored | Self::Partly)
     }
 
     /// Whether an operator should look.

@@ -5,7 +5,8 @@
 //! 1. Rows are locked in this order: user, credit account, session, tokens, mails. A statement that locks in a `with` query reads from it where it goes on, so that the
 //!    lock comes first.
 //! 2. What must see all rows that another transaction wrote under a lock (throttles, "every session") begins a statement of its own after it has the lock.
-//! 3. Conditions on one row are part of the write to it: whoever waited for the row has its condition checked again.
+//! 3. Events of payments take turns by an advisory lock, before their first row; in one process, before they have a connection.
+//! 4. Conditions on one row are part of the write to it: whoever waited for the row has its condition checked again.
 
 pub(crate) mod audit;
 pub(crate) mod credits;

@@ -3,8 +3,9 @@ use auth_core::{
     payments::PaymentRows,
     ports::Booking,
     types::{
-        Credits, Dispute, Entry, EntryKind, EventOutcome, KeptEvent, KeptPayment, KeptPurchase,
-        PaymentEvent, PaymentRef, QueuedMail, Record, Subscription, User, UserId,
+        Credits, Dispute, Entry, EntryKind, EventOutcome, KeptDispute, KeptEvent, KeptPayment,
+        KeptPurchase, PaymentEvent, PaymentRef, QueuedMail, Record, Subscription, Term, User,
+        UserId,
     },
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -29,9 +30,12 @@ macro_rules! subscription_columns {
 /// What [`purchase`] reads.
 macro_rules! purchase_columns {
     () => {
-        "id, user_id, kind, item, granted, taken, created_at"
+        "id, user_id, kind, item, granted, taken, created_at, total, subscription, term_start, term_end, worth"
     };
 }
+
+/// Kept until the transaction ends; the first number is that of all our locks.
+const TURN: &str = "select pg_advisory_xact_lock(1635087464, 2)";
 
 /// One transaction.
 pub(crate) struct Rows<'c>(pub(crate) &'c mut PgConnection);
@@ -41,10 +45,9 @@ impl PaymentRows for Rows<'_> {
     type Error = sqlx::Error;
 
     async fn take_turn(&mut self) -> sqlx::Result<()> {
-        // Before the first row is read. It conflicts with itself, and with no reader; the statements after it see what the turn before committed.
-        sqlx::query("lock table auth.payment_events in share row exclusive mode")
-            .execute(&mut *self.0)
-            .await?;
+        // Before the first row is read; the statements after it see what the turn before committed. No lock of the table, which would ask for rights
+        // beyond those of writing rows, and hold up its vacuum.
+        sqlx::query(TURN).execute(&mut *self.0).await?;
         Ok(())
     }
 
@@ -59,14 +62,25 @@ impl PaymentRows for Rows<'_> {
 
     async fn put_event(&mut self, event: &PaymentEvent, outcome: EventOutcome) -> sqlx::Result<()> {
         sqlx::query(
-            "insert into auth.payment_events (id, kind, outcome, created_at, received_at) values ($1, $2, $3, $4, $5)
-             on conflict (id) do update set outcome = excluded.outcome",
+            "insert into auth.payment_events (id, kind, outcome, created_at, received_at, payment) values ($1, $2, $3, $4, $5, $6)
+             on conflict (id) do update set outcome = excluded.outcome, payment = excluded.payment",
         )
         .bind(event.id.as_str())
         .bind(&*event.kind)
         .bind(outcome.as_str())
         .bind(event.created_at)
         .bind(event.received_at)
+        .bind(event.fact.payment().map(PaymentRef::as_str))
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+
+    async fn settle_events(&mut self, payment: &PaymentRef) -> sqlx::Result<()> {
+        sqlx::query(
+            "update auth.payment_events set outcome = 'applied' where payment = $1 and outcome = 'unknown_payment'",
+        )
+        .bind(payment.as_str())
         .execute(&mut *self.0)
         .await?;
         Ok(())
@@ -106,10 +120,11 @@ impl PaymentRows for Rows<'_> {
     }
 
     async fn put_purchase(&mut self, purchase: &KeptPurchase) -> sqlx::Result<()> {
+        let term = purchase.term.as_ref();
         sqlx::query(concat!(
             "insert into auth.purchases (",
             purchase_columns!(),
-            ") values ($1, $2, $3, $4, $5, $6, $7) on conflict (id) do update set taken = excluded.taken"
+            ") values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (id) do update set taken = excluded.taken"
         ))
         .bind(purchase.id.as_str())
         .bind(purchase.user.as_uuid())
@@ -118,24 +133,47 @@ impl PaymentRows for Rows<'_> {
         .bind(purchase.granted.as_hundredths())
         .bind(purchase.taken.as_hundredths())
         .bind(purchase.created_at)
+        .bind(money(purchase.total))
+        .bind(term.map(|term| term.subscription.as_str()))
+        .bind(term.map(|term| term.start))
+        .bind(term.map(|term| term.end))
+        .bind(term.map(|term| term.worth.as_hundredths()))
         .execute(&mut *self.0)
         .await?;
         Ok(())
     }
 
-    async fn payment(&mut self, id: &PaymentRef) -> sqlx::Result<Option<KeptPayment>> {
-        let row = sqlx::query(
-            "select id, purchase, amount, refunded, dispute from auth.payments where id = $1",
-        )
-        .bind(id.as_str())
-        .fetch_optional(&mut *self.0)
+    async fn terms(
+        &mut self,
+        subscription: &PaymentRef,
+        start: OffsetDateTime,
+        end: OffsetDateTime,
+    ) -> sqlx::Result<Vec<KeptPurchase>> {
+        let rows = sqlx::query(concat!(
+            "select ",
+            purchase_columns!(),
+            " from auth.purchases where subscription = $1 and term_start < $3 and term_end > $2"
+        ))
+        .bind(subscription.as_str())
+        .bind(start)
+        .bind(end)
+        .fetch_all(&mut *self.0)
         .await?;
+        rows.iter().map(purchase).collect()
+    }
+
+    async fn payment(&mut self, id: &PaymentRef) -> sqlx::Result<Option<KeptPayment>> {
+        let row =
+            sqlx::query("select id, purchase, amount, refunded from auth.payments where id = $1")
+                .bind(id.as_str())
+                .fetch_optional(&mut *self.0)
+                .await?;
         row.as_ref().map(payment).transpose()
     }
 
     async fn payments_of(&mut self, purchase: &PaymentRef) -> sqlx::Result<Vec<KeptPayment>> {
         let rows = sqlx::query(
-            "select id, purchase, amount, refunded, dispute from auth.payments where purchase = $1",
+            "select id, purchase, amount, refunded from auth.payments where purchase = $1",
         )
         .bind(purchase.as_str())
         .fetch_all(&mut *self.0)
@@ -145,15 +183,42 @@ impl PaymentRows for Rows<'_> {
 
     async fn put_payment(&mut self, payment: &KeptPayment) -> sqlx::Result<()> {
         sqlx::query(
-            "insert into auth.payments (id, purchase, amount, refunded, dispute) values ($1, $2, $3, $4, $5)
-             on conflict (id) do update set purchase = excluded.purchase, amount = excluded.amount, refunded = excluded.refunded,
-                 dispute = excluded.dispute",
+            "insert into auth.payments (id, purchase, amount, refunded) values ($1, $2, $3, $4)
+             on conflict (id) do update set purchase = excluded.purchase, amount = excluded.amount, refunded = excluded.refunded",
         )
         .bind(payment.id.as_str())
         .bind(payment.purchase.as_ref().map(PaymentRef::as_str))
         .bind(money(payment.amount))
         .bind(money(payment.refunded))
-        .bind(payment.dispute.rank())
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+
+    async fn dispute(&mut self, id: &PaymentRef) -> sqlx::Result<Option<KeptDispute>> {
+        let row = sqlx::query("select id, payment, state from auth.disputes where id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.0)
+            .await?;
+        row.as_ref().map(dispute).transpose()
+    }
+
+    async fn disputes_of(&mut self, payment: &PaymentRef) -> sqlx::Result<Vec<KeptDispute>> {
+        let rows = sqlx::query("select id, payment, state from auth.disputes where payment = $1")
+            .bind(payment.as_str())
+            .fetch_all(&mut *self.0)
+            .await?;
+        rows.iter().map(dispute).collect()
+    }
+
+    async fn put_dispute(&mut self, dispute: &KeptDispute) -> sqlx::Result<()> {
+        sqlx::query(
+            "insert into auth.disputes (id, payment, state) values ($1, $2, $3)
+             on conflict (id) do update set payment = excluded.payment, state = excluded.state",
+        )
+        .bind(dispute.id.as_str())
+        .bind(dispute.payment.as_str())
+        .bind(dispute.state.rank())
         .execute(&mut *self.0)
         .await?;
         Ok(())
@@ -205,6 +270,16 @@ impl PaymentRows for Rows<'_> {
         .execute(&mut *self.0)
         .await?;
         Ok(())
+    }
+
+    async fn hold_balance(&mut self, user: UserId) -> sqlx::Result<Credits> {
+        let row = sqlx::query(
+            "select balance from auth.credit_accounts where user_id = $1 for no key update",
+        )
+        .bind(user.as_uuid())
+        .fetch_optional(&mut *self.0)
+        .await?;
+        row.map_or(Ok(Credits::ZERO), |row| credits::credits(&row, "balance"))
     }
 
     async fn book(&mut self, entry: &Entry) -> sqlx::Result<Booking> {
@@ -267,6 +342,25 @@ pub(crate) async fn debt(connection: &mut PgConnection, user: UserId) -> sqlx::R
         .fetch_optional(connection)
         .await?;
     debt.map_or(Ok(Credits::ZERO), |row| credits::credits(&row, "debt"))
+}
+
+/// The greatest first.
+pub(crate) async fn debts(
+    connection: &mut PgConnection,
+    limit: u32,
+) -> sqlx::Result<Vec<(UserId, Credits)>> {
+    let rows = sqlx::query(
+        "select user_id, debt from auth.payment_accounts where debt > 0 order by debt desc, user_id limit $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let user = UserId::from_uuid(row.try_get("user_id")?);
+            Ok((user, credits::credits(row, "debt")?))
+        })
+        .collect()
 }
 
 pub(crate) async fn subscriptions(
@@ -387,22 +481,45 @@ fn purchase(row: &PgRow) -> sqlx::Result<KeptPurchase> {
         item: row.try_get("item")?,
         granted: credits::credits(row, "granted")?,
         taken: credits::credits(row, "taken")?,
+        total: amount(row, "total")?,
+        term: term(row)?,
         created_at: moment(row, "created_at")?,
     })
 }
 
-fn payment(row: &PgRow) -> sqlx::Result<KeptPayment> {
-    let amount = |column| {
-        row.try_get::<i64, _>(column)
-            .map(|amount| u64::try_from(amount).unwrap_or(0))
+/// All of it is there, or nothing.
+fn term(row: &PgRow) -> sqlx::Result<Option<Term>> {
+    let Some(subscription) = reference(row, "subscription")? else {
+        return Ok(None);
     };
-    let dispute = Dispute::from_rank(row.try_get("dispute")?);
+    Ok(Some(Term {
+        subscription,
+        start: moment(row, "term_start")?,
+        end: moment(row, "term_end")?,
+        worth: credits::credits(row, "worth")?,
+    }))
+}
+
+fn payment(row: &PgRow) -> sqlx::Result<KeptPayment> {
     Ok(KeptPayment {
         id: text(row, "id", PaymentRef::parse)?,
         purchase: reference(row, "purchase")?,
-        amount: amount("amount")?,
-        refunded: amount("refunded")?,
-        dispute: dispute.ok_or_else(|| sqlx::Error::Decode("no such dispute".into()))?,
+        amount: amount(row, "amount")?,
+        refunded: amount(row, "refunded")?,
+    })
+}
+
+fn amount(row: &PgRow, column: &'static str) -> sqlx::Result<u64> {
+    let amount: i64 = row.try_get(column)?;
+    Ok(u64::try_from(amount).unwrap_or(0))
+}
+
+fn dispute(row: &PgRow) -> sqlx::Result<KeptDispute> {
+    let state = Dispute::from_rank(row.try_get("state")?);
+    Ok(KeptDispute {
+        id: text(row, "id", PaymentRef::parse)?,
+        payment: text(row, "payment", PaymentRef::parse)?,
+        state: state.ok_or_else(|| sqlx::Error::Decode("no such state of a dispute".into()))?,
     })
 }
 

@@ -6,6 +6,7 @@ use std::future::Future;
 
 use auth_core::{
     contract::{
+        billing::{pack, paid, refunded},
         credits::{add, assert_sound, spend},
         fixtures::{
             GRACE, NO_THROTTLE, account, at, email, email_change, events, found, hash, is_live,
@@ -13,13 +14,13 @@ use auth_core::{
         },
     },
     ports::{
-        Begun, Booking, CreditStore, Ended, Outbox, PasswordChange, Redeemed, Rotated,
-        SessionStore, StoreError, UserStore,
+        Begun, BillingStore, Booking, CreditStore, Ended, Outbox, PasswordChange, Redeemed,
+        Rotated, SessionStore, StoreError, UserStore,
     },
     time::Duration,
     types::{
-        AccountKey, AuditEvent, Change, CredentialsVersion, Credits, Digest, Entry, IdempotencyKey,
-        NewMailedToken, Purpose, Record, ReferenceId, Session, Throttle, User,
+        AccountKey, AuditEvent, Change, CredentialsVersion, Credits, Digest, Entry, EventOutcome,
+        IdempotencyKey, NewMailedToken, Purpose, Record, ReferenceId, Session, Throttle, User,
     },
 };
 use auth_store_postgres::{
@@ -698,6 +699,27 @@ async fn who_never_gets_to_a_balance_that_suffices_is_asked_to_come_again() {
         .unwrap();
     let booked = two.store.book(spend(&two.ada, "1")).await.unwrap();
     assert!(matches!(booked, Booking::Done(_)), "{booked:?}");
+    assert_sound(&two.store).await;
+}
+
+/// What it does not find any more is owed, to the hundredth.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_waits_for_the_use_that_is_under_way() {
+    let two = Two::begin().await;
+    let bought = paid("evt_1", pack(&two.ada, "cs_1"));
+    two.store.apply_payment_event(bought).await.unwrap();
+    let first = two.first().await;
+    first.book(spend(&two.ada, "70")).await.unwrap();
+    let second = two.second(first, async |store, _| {
+        store
+            .apply_payment_event(refunded("evt_2", "pi_cs_1", 900))
+            .await
+    });
+    assert_eq!(second.await.unwrap().outcome, EventOutcome::Applied);
+    let balance = two.store.balance(two.ada.id).await.unwrap().unwrap();
+    assert_eq!(balance.balance, Credits::ZERO);
+    let debt = two.store.debt(two.ada.id).await.unwrap();
+    assert_eq!(debt, Credits::parse("70").unwrap());
     assert_sound(&two.store).await;
 }
 

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use auth_core::{
-    contract::fixtures::{
-        account, at, email, entry, events, found, logged_in, mail, registered, sweep, token, user,
+    contract::{
+        billing::{pack, paid},
+        fixtures::{
+            account, at, email, entry, events, found, logged_in, mail, registered, sweep, token,
+            user,
+        },
     },
     ports::{
-        AuditLog, GIVE_UP_AFTER, LOOKS, Outbox, PUT_OFF, Redeemed, SessionStore, Store, StoreError,
-        Swept, UNREADABLE, UserStore,
+        AuditLog, BillingStore, CreditStore, GIVE_UP_AFTER, LOOKS, Outbox, PUT_OFF, Redeemed,
+        SessionStore, Store, StoreError, Swept, UNREADABLE, UserStore,
     },
     time,
     types::{
-        AccountKey, AuditEvent, Change, NewMailedToken, PasswordHash, Purpose, QueuedMail, Record,
-        User,
+        AccountKey, AuditEvent, Change, Credits, EventOutcome, NewMailedToken, PasswordHash,
+        Purpose, QueuedMail, Record, User,
     },
 };
 use auth_store_postgres::{
@@ -54,6 +58,43 @@ async fn a_lock_that_is_held_too_long_is_unavailable_and_then_works_again() {
     lock.rollback().await.unwrap();
     let set = store.set_admin(ada.id, true, at(1), Record::default());
     assert!(set.await.unwrap());
+}
+
+/// Of one process, one is in the database at a time, whoever holds it up there: another process, or a host.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_wait_for_their_turn_leave_connections_to_others() {
+    let database = postgres::database().await;
+    let pool = PgStore::pool_options().max_connections(2);
+    let store = PgStore::connect_with(&database.url, pool).await.unwrap();
+    let ada = registered(&store, "ada").await;
+    let mut outside = database.raw().await;
+    let hold = "select pg_advisory_lock(1635087464, 2)";
+    outside.execute(hold).await.unwrap();
+    let deliveries: Vec<_> = (0..10)
+        .map(|number| {
+            let event = paid(
+                &format!("evt_{number}"),
+                pack(&ada, &format!("cs_{number}")),
+            );
+            let store = store.clone();
+            tokio::spawn(async move { store.apply_payment_event(event).await })
+        })
+        .collect();
+    somebody_waits(&mut outside).await;
+    for _ in 0..10 {
+        found(&store, &ada).await;
+    }
+    // Whoever does not wait for an answer any more leaves no hole in the row.
+    deliveries[9].abort();
+    let release = "select pg_advisory_unlock(1635087464, 2)";
+    outside.execute(release).await.unwrap();
+    for delivery in deliveries.into_iter().take(9) {
+        let processed = delivery.await.unwrap().unwrap();
+        assert_eq!(processed.outcome, EventOutcome::Applied);
+    }
+    assert!(
+        store.balance(ada.id).await.unwrap().unwrap().balance >= Credits::parse("900").unwrap()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

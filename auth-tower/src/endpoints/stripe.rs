@@ -19,7 +19,10 @@ pub(crate) async fn webhook(
     signature: Signature,
     billing: Billing,
 ) -> Result<Reply, Problem> {
-    let delivered = billing.receive(&signature, &ctx.fields.into_raw()).await;
+    let body = ctx.fields.into_raw();
+    let delivered = billing
+        .receive(&signature, &body, ctx.client.request_id)
+        .await;
     let delivered = delivered.map_err(|error| match error {
         WebhookError::Core(error) => error.into(),
         WebhookError::Malformed => Problem::MalformedEvent,

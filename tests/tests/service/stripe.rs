@@ -3,10 +3,10 @@
 use auth_core::{time::OffsetDateTime, types::UserId};
 use auth_tests::{
     API_KEY, PASSWORD, email_of,
-    process::Home,
+    process::{Home, Service},
     stripe::{CATALOGUE, WEBHOOK_SECRET, event, signature},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
@@ -30,10 +30,9 @@ async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(
         ended.stdout,
-        "0 event(s) without effect, 0 subscription(s) without a user\n"
+        "0 event(s) to look at, 0 subscription(s) without a user\n"
     );
 
-    let now = unix_seconds();
     let paid = |item: &str| {
         json!({
             "id": format!("cs_{item}"),
@@ -55,11 +54,7 @@ async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
         ("evt_2", completed, paid("large"), false),
         ("evt_3", created, subscription, false),
     ] {
-        let body = event(id, kind, now, &object).to_string();
-        let signature = signature(WEBHOOK_SECRET, now, body.as_bytes());
-        let call = service.call("POST", "/stripe/webhook");
-        let answer = call.header("stripe-signature", signature).raw(body).await;
-        assert_eq!(answer.ok(200)["processed"], is_processed);
+        assert_eq!(deliver(&service, id, kind, &object).await, is_processed);
     }
     let path = format!("/credits/balance?user_id={ada}");
     let answer = service.get(&path).by_service().await;
@@ -78,10 +73,47 @@ async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
     );
     let expected = [
         "subscription sub_1: its user is gone, and it still has to be cancelled",
-        "2 event(s) without effect, 1 subscription(s) without a user",
+        "2 event(s) to look at, 1 subscription(s) without a user",
     ];
     assert_eq!(lines.split_off(2), expected);
+
+    let refund = json!({
+        "id": "ch_1",
+        "payment_intent": "pi_1",
+        "amount": 900,
+        "amount_refunded": 900,
+    });
+    let mut bought = paid("small");
+    bought["id"] = json!("cs_2");
+    bought["payment_intent"] = json!("pi_1");
+    let used = json!({"user_id": ada.to_string(), "amount": "150.00"});
+    for (id, kind, object) in [
+        ("evt_4", completed, bought),
+        ("evt_5", "charge.refunded", refund),
+    ] {
+        assert!(deliver(&service, id, kind, &object).await);
+        if id == "evt_4" {
+            let use_it = service.call("POST", "/credits/use").by_service();
+            use_it.json(used.clone()).await.ok(200);
+        }
+    }
+    let ended = home.service().arg("stripe").arg("debts").run().await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(
+        ended.stdout,
+        format!("{ada}: 50.00\n1 user(s) owe credits\n")
+    );
     service.stop().await;
+}
+
+/// Delivers an event of now; whether it had its effect.
+async fn deliver(service: &Service, id: &str, kind: &str, object: &Value) -> bool {
+    let now = unix_seconds();
+    let body = event(id, kind, now, object).to_string();
+    let signature = signature(WEBHOOK_SECRET, now, body.as_bytes());
+    let call = service.call("POST", "/stripe/webhook");
+    let answer = call.header("stripe-signature", signature).raw(body).await;
+    answer.ok(200)["processed"].as_bool().unwrap()
 }
 
 #[allow(clippy::disallowed_methods)] // the service in its process has no other clock

@@ -13,8 +13,8 @@ use crate::{
     payments::{PaymentRows, apply},
     ports::{BillingStore, Booking, StoreError},
     types::{
-        Credits, Entry, EventOutcome, KeptEvent, KeptPayment, KeptPurchase, PaymentEvent,
-        PaymentRef, Processed, QueuedMail, Record, Subscription, User, UserId,
+        Credits, Entry, EventOutcome, KeptDispute, KeptEvent, KeptPayment, KeptPurchase,
+        PaymentEvent, PaymentRef, Processed, QueuedMail, Record, Subscription, Term, User, UserId,
     },
 };
 
@@ -22,6 +22,9 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Books {
     events: HashMap<PaymentRef, KeptEvent>,
+    /// Events that wait for the purchase of a payment.
+    waiting: HashMap<PaymentRef, Vec<PaymentRef>>,
+    disputes: HashMap<PaymentRef, KeptDispute>,
     purchases: HashMap<PaymentRef, KeptPurchase>,
     payments: HashMap<PaymentRef, KeptPayment>,
     subscriptions: BTreeMap<PaymentRef, Subscription>,
@@ -57,6 +60,20 @@ impl PaymentRows for Rows<'_> {
             received_at: event.received_at,
         });
         kept.outcome = outcome;
+        if let (EventOutcome::UnknownPayment, Some(payment)) = (outcome, event.fact.payment()) {
+            let waiting = self.0.billing.waiting.entry(payment.clone()).or_default();
+            waiting.push(event.id.clone());
+        }
+        Ok(())
+    }
+
+    async fn settle_events(&mut self, payment: &PaymentRef) -> Result<(), Infallible> {
+        let billing = &mut self.0.billing;
+        for id in billing.waiting.remove(payment).into_iter().flatten() {
+            if let Some(event) = billing.events.get_mut(&id) {
+                event.outcome = EventOutcome::Applied;
+            }
+        }
         Ok(())
     }
 
@@ -93,6 +110,22 @@ impl PaymentRows for Rows<'_> {
         Ok(())
     }
 
+    async fn terms(
+        &mut self,
+        subscription: &PaymentRef,
+        start: OffsetDateTime,
+        end: OffsetDateTime,
+    ) -> Result<Vec<KeptPurchase>, Infallible> {
+        let overlaps = |term: &Term| {
+            term.subscription == *subscription && term.start < end && start < term.end
+        };
+        let purchases = self.0.billing.purchases.values();
+        Ok(purchases
+            .filter(|purchase| purchase.term.as_ref().is_some_and(overlaps))
+            .cloned()
+            .collect())
+    }
+
     async fn payment(&mut self, id: &PaymentRef) -> Result<Option<KeptPayment>, Infallible> {
         Ok(self.0.billing.payments.get(id).cloned())
     }
@@ -108,6 +141,24 @@ impl PaymentRows for Rows<'_> {
     async fn put_payment(&mut self, payment: &KeptPayment) -> Result<(), Infallible> {
         let payments = &mut self.0.billing.payments;
         payments.insert(payment.id.clone(), payment.clone());
+        Ok(())
+    }
+
+    async fn dispute(&mut self, id: &PaymentRef) -> Result<Option<KeptDispute>, Infallible> {
+        Ok(self.0.billing.disputes.get(id).cloned())
+    }
+
+    async fn disputes_of(&mut self, payment: &PaymentRef) -> Result<Vec<KeptDispute>, Infallible> {
+        let disputes = self.0.billing.disputes.values();
+        Ok(disputes
+            .filter(|dispute| dispute.payment == *payment)
+            .cloned()
+            .collect())
+    }
+
+    async fn put_dispute(&mut self, dispute: &KeptDispute) -> Result<(), Infallible> {
+        let disputes = &mut self.0.billing.disputes;
+        disputes.insert(dispute.id.clone(), dispute.clone());
         Ok(())
     }
 
@@ -128,6 +179,10 @@ impl PaymentRows for Rows<'_> {
         let subscriptions = &mut self.0.billing.subscriptions;
         subscriptions.insert(subscription.id.clone(), subscription.clone());
         Ok(())
+    }
+
+    async fn hold_balance(&mut self, user: UserId) -> Result<Credits, Infallible> {
+        Ok(self.0.ledger.balance(user))
     }
 
     async fn book(&mut self, entry: &Entry) -> Result<Booking, Infallible> {
@@ -201,6 +256,15 @@ impl BillingStore for MemoryStore {
 
     async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
         Ok(self.lock().billing.debt(user))
+    }
+
+    async fn debts(&self, limit: u32) -> Result<Vec<(UserId, Credits)>, StoreError> {
+        let data = self.lock();
+        let debts = data.billing.debts.iter().map(|(user, debt)| (*user, *debt));
+        let mut debts: Vec<_> = debts.filter(|(_, debt)| *debt > Credits::ZERO).collect();
+        debts.sort_by(|one, other| (other.1, one.0).cmp(&(one.1, other.0)));
+        debts.truncate(first(limit));
+        Ok(debts)
     }
 
     async fn subscriptions(&self, user: UserId) -> Result<Vec<Subscription>, StoreError> {

@@ -24,6 +24,10 @@ impl Ledger {
         self.accounts.get(&user).map_or(&[], Vec::as_slice)
     }
 
+    pub(super) fn balance(&self, user: UserId) -> Credits {
+        balance(self.entries(user))
+    }
+
     /// The entry that has the key or, without one, the reference.
     fn known(&self, entry: &Entry) -> Option<&BookedEntry> {
         let by_key = entry.idempotency_key.as_ref().and_then(|key| {
