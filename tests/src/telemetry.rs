@@ -1,4 +1,4 @@
-//! What operators' tools read of us: Prometheus' own parser, in the Python that `.ci/telemetry` installs.
+//! What operators' tools take from us: Prometheus' own parser, and a receiver of lines over OpenSSL, in the Python that `.ci/telemetry` installs.
 
 use std::{
     collections::BTreeMap,
@@ -8,6 +8,13 @@ use std::{
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout},
+};
+
+use crate::smtp::certify;
 
 /// Reads a page and writes its families as JSON. A value is text, because JSON has no NaN.
 const PARSE: &str = "
@@ -104,6 +111,69 @@ fn full_name(family: &Value) -> String {
     match family["kind"].as_str() {
         Some("counter") => format!("{name}_total"),
         _ => name.to_owned(),
+    }
+}
+
+/// Takes lines over TLS and writes them to standard output, after its port. It ends with its standard input.
+const RECEIVE: &str = "
+import os, socket, ssl, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('certificate.pem', 'key.pem')
+server = socket.create_server(('127.0.0.1', 0))
+print(server.getsockname()[1], flush=True)
+while True:
+    plain, _ = server.accept()
+    try:
+        with context.wrap_socket(plain, server_side=True) as link:
+            for line in link.makefile('r', encoding='utf-8'):
+                print(line, end='', flush=True)
+    except OSError:
+        pass
+";
+
+/// A receiver of the log over TLS, with a certificate for 127.0.0.1.
+#[derive(Debug)]
+pub struct TlsReceiver {
+    folder: TempDir,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// Where it listens.
+    pub port: u16,
+    _process: Child,
+}
+
+impl TlsReceiver {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        certify("127.0.0.1", folder.path());
+        let mut process = tokio::process::Command::new(python())
+            .args(["-c", RECEIVE])
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.next_line().await.unwrap().unwrap();
+        Self {
+            folder,
+            lines,
+            port: port.parse().unwrap(),
+            _process: process,
+        }
+    }
+
+    /// PEM of the authority that made its certificate.
+    pub fn roots_file(&self) -> PathBuf {
+        self.folder.path().join("roots.pem")
+    }
+
+    /// The next line that it got.
+    pub async fn line(&mut self) -> Value {
+        let line = self.lines.next_line().await.unwrap();
+        serde_json::from_str(&line.expect("it lives")).unwrap()
     }
 }
 

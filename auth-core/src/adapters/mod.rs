@@ -14,6 +14,6 @@ pub use memory::MemoryStore;
 #[cfg(feature = "oidc")]
 pub use oidc::{OidcError, OidcProvider};
 #[cfg(feature = "redis")]
-pub use redis_limits::{InvalidRedisUrl, RedisLimits};
+pub use redis_limits::{InvalidRedis, RedisLimits};
 #[cfg(feature = "smtp")]
 pub use smtp::{InvalidSender, Sender, SmtpEncryption, SmtpError, SmtpMailer, SmtpMailerBuilder};

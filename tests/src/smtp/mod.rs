@@ -195,7 +195,7 @@ impl Received {
 }
 
 /// Writes a certificate for a name and its key into a folder, and gives the authority that made it.
-fn certify(name: &str, folder: &Path) -> String {
+pub(crate) fn certify(name: &str, folder: &Path) -> String {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();

@@ -116,6 +116,41 @@ async fn without_redis_each_process_counts_for_itself() {
     assert!(ended.status.success(), "{ended:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_shared_over_tls_with_a_server_that_its_authority_vouches_for() {
+    let redis = Redis::start_with_tls("127.0.0.1");
+    let roots = redis.roots_file();
+    let roots = roots.to_str().unwrap();
+    let launch = || limited().set("REDIS_URL", &redis.url());
+    let trusting = || launch().set("REDIS_CA_FILE", roots).start();
+    let services = [trusting().await, trusting().await];
+    of_a_burst_a_hundred_pass(&[&services[0], &services[1]]).await;
+    for service in &services {
+        assert!(!service.log().contains(ALONE), "{}", service.log());
+    }
+    // The web's authorities have not made its certificate.
+    let service = launch().start().await;
+    service.logged(ALONE).await;
+    of_a_burst_a_hundred_pass(&[&service]).await;
+    // And for this name nobody vouches.
+    let other = redis.url().replacen("127.0.0.1", "localhost", 1);
+    let launch = limited().set("REDIS_URL", &other);
+    let service = launch.set("REDIS_CA_FILE", roots).start().await;
+    service.logged(ALONE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_none_stops_the_start() {
+    let home = Home::new();
+    let file = home.path().join("roots.pem");
+    std::fs::write(&file, "no certificate").unwrap();
+    let launch = home.service().set("REDIS_URL", "rediss://redis.test.org");
+    let ended = launch.set("REDIS_CA_FILE", file.to_str().unwrap()).run();
+    let ended = ended.await;
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("REDIS_CA_FILE"), "{ended:?}");
+}
+
 async fn of_limits_there_are_some(service: &Service) {
     let asked = at_once((0..200).map(|_| service.get("/auth/me"))).await;
     assert!(asked.iter().any(|answer| answer.status == 429));

@@ -9,6 +9,7 @@ use std::{
 use auth_tests::{
     API_KEY, PASSWORD,
     process::{Home, Launch, Service, eventually},
+    telemetry::TlsReceiver,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -194,6 +195,62 @@ async fn requests_do_not_wait_for_a_receiver_that_stops_or_stalls() {
     assert!(ended.status.success(), "{ended:?}");
     hearing.await.unwrap();
     assert!(!ended.stderr.contains("did not reach"), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_go_over_tls_to_a_receiver_that_its_authority_vouches_for() {
+    let mut receiver = TlsReceiver::start().await;
+    let home = Home::new();
+    let launch = || shipping(&home, receiver.port).set("SYSLOG_TLS", "true");
+    // The web's authorities have not made its certificate: nothing is told to it.
+    let service = launch().start().await;
+    service
+        .logged("the receiver of the log cannot be reached")
+        .await;
+    let ended = service.stop().await;
+    assert!(ended.stderr.contains("did not reach"), "{ended:?}");
+
+    let roots = receiver.roots_file();
+    let launch = launch().set("SYSLOG_CA_FILE", roots.to_str().unwrap());
+    let service = launch.start().await;
+    let call = service.get("/auth/me").header("x-request-id", "sealed");
+    call.await.refused(401, "missing_token");
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(!ended.stderr.contains("did not reach"), "{ended:?}");
+    let heard = async {
+        loop {
+            let line = receiver.line().await;
+            assert_eq!(line["@version"], "1", "{line}");
+            if line["request_id"] == "sealed" {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), heard)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_an_error_tells_its_causes_and_on_demand_the_place() {
+    for (wish, is_told) in [("1", true), ("0", false)] {
+        let launch = Home::new().service().quick().set("JSON_LOGS", "true");
+        let launch = launch.set("RUST_BACKTRACE", wish);
+        let service = launch.set("REDIS_URL", "redis://127.0.0.1:1").start().await;
+        let ended = service.stop().await;
+        let mut lines = ended.stderr.lines();
+        let line = lines.find(|line| line.contains("\"ERROR\"")).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        let error = line["error"].as_str().unwrap();
+        assert!(error.starts_with("Redis refused or hung up: "), "{line}");
+        let place = line["backtrace"].as_str();
+        assert_eq!(place.is_some(), is_told, "{line}");
+        assert!(
+            place.is_none_or(|place| place.contains("redis_limits")),
+            "{line}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

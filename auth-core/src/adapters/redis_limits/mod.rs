@@ -6,7 +6,8 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use redis::{Client, Script, ScriptInvocation};
+use redis::{Client, Script, ScriptInvocation, TlsCertificates};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use time::{Duration, OffsetDateTime};
 
 use self::link::Link;
@@ -41,26 +42,53 @@ struct Shared {
     take: Script,
 }
 
-/// The address of a Redis server is none.
+/// Why limits cannot lie in a Redis server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be redis://[:password@]host[:port][/database], or rediss:// for TLS")]
-pub struct InvalidRedisUrl;
+#[non_exhaustive]
+pub enum InvalidRedis {
+    /// The authorities are no certificates as PEM, or none is needed.
+    #[error("must be certificates as PEM, for an address that begins with rediss://")]
+    Roots,
+    /// The address is none.
+    #[error("must be redis://[:password@]host[:port][/database], or rediss:// for TLS")]
+    Url,
+}
 
 impl RedisLimits {
     /// Limits in the server at this address. Nothing is sent yet: see [`connect`](Self::connect).
     ///
     /// # Errors
-    /// [`InvalidRedisUrl`].
-    pub fn open(url: &Secret<String>) -> Result<Self, InvalidRedisUrl> {
+    /// [`InvalidRedis::Url`].
+    pub fn open(url: &Secret<String>) -> Result<Self, InvalidRedis> {
+        Ok(Self::over(client(url)?))
+    }
+
+    /// As [`open`](Self::open), by TLS, to a server for which one of these authorities vouches: certificates as PEM, instead of the web's.
+    ///
+    /// # Errors
+    /// [`InvalidRedis`].
+    pub fn open_trusting(url: &Secret<String>, roots: &[u8]) -> Result<Self, InvalidRedis> {
+        let info = client(url)?.get_connection_info().clone();
+        if !matches!(CertificateDer::pem_slice_iter(roots).next(), Some(Ok(_))) {
+            return Err(InvalidRedis::Roots);
+        }
+        let certificates = TlsCertificates {
+            client_tls: None,
+            root_cert: Some(roots.to_vec()),
+        };
+        let client = Client::build_with_tls(info, certificates).map_err(|_| InvalidRedis::Roots)?;
+        Ok(Self::over(client))
+    }
+
+    fn over(client: Client) -> Self {
         // Or the first connection by TLS panics where a host's features bring none or two; whoever was first may stay.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = Client::open(url.expose().as_str()).map_err(|_| InvalidRedisUrl)?;
-        Ok(Self(Arc::new(Shared {
+        Self(Arc::new(Shared {
             attempt: Script::new(include_str!("attempt.lua")),
             link: Arc::new(Link::new(client)),
             local: LocalLimits::new(),
             take: Script::new(include_str!("take.lua")),
-        })))
+        }))
     }
 
     /// Looks for the server, for two seconds at most. Without this the first requests do, and are counted locally meanwhile; a server that is away is told
@@ -144,6 +172,15 @@ impl AttemptLimiter for RedisLimits {
         let _: Option<i64> = self.0.link.ask(&script).await;
         self.0.local.forget(attempt).await;
     }
+}
+
+/// Without a fragment: `#insecure` would be TLS with anybody.
+fn client(url: &Secret<String>) -> Result<Client, InvalidRedis> {
+    let url = url.expose().as_str();
+    if url.contains('#') {
+        return Err(InvalidRedis::Url);
+    }
+    Client::open(url).map_err(|_| InvalidRedis::Url)
 }
 
 /// The wrong ones from there, those in a row, and whether a right one came from there. In braces stands what they have in common: a cluster keeps them

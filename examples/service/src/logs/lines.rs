@@ -1,4 +1,8 @@
-use std::{error::Error as StdError, fmt};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    error::Error as StdError,
+    fmt,
+};
 
 use auth_core::{
     ports::{Clock, SystemClock},
@@ -6,7 +10,7 @@ use auth_core::{
 };
 use serde_json::{Map, Value};
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
     span,
 };
@@ -134,6 +138,13 @@ where
             ("environment", self.environment),
         ] {
             line.insert(name.to_owned(), value.into());
+        }
+        // With `RUST_BACKTRACE`: of the place that came to know of an error.
+        if *about.level() == Level::ERROR && !line.contains_key("backtrace") {
+            let backtrace = Backtrace::capture();
+            if backtrace.status() == BacktraceStatus::Captured {
+                line.insert("backtrace".to_owned(), backtrace.to_string().into());
+            }
         }
         let time = SystemClock.now().format(&Rfc3339).unwrap_or_default();
         for (style, write) in &self.outputs {

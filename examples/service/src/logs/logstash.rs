@@ -385,14 +385,18 @@ fn still_there(read: io::Result<usize>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{io, time::Duration};
 
     use tokio::{
-        io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, duplex},
         net::{TcpListener, TcpStream},
+        time::timeout,
     };
 
-    use super::{Destination, LINE_BYTES, QUEUE_BYTES, Shipping};
+    use super::{Destination, LINE_BYTES, QUEUE_BYTES, Queue, Shipper, Shipping};
+
+    /// What takes longer is a fault.
+    const LIMIT: Duration = Duration::from_mins(1);
 
     async fn receiver() -> (TcpListener, Shipping) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -406,12 +410,14 @@ mod tests {
     }
 
     async fn accept(listener: &TcpListener) -> BufReader<TcpStream> {
-        BufReader::new(listener.accept().await.unwrap().0)
+        let accepted = timeout(LIMIT, listener.accept()).await;
+        BufReader::new(accepted.unwrap().unwrap().0)
     }
 
     async fn line(link: &mut BufReader<TcpStream>) -> String {
         let mut text = String::new();
-        link.read_line(&mut text).await.unwrap();
+        let read = timeout(LIMIT, link.read_line(&mut text)).await;
+        read.unwrap().unwrap();
         text
     }
 
@@ -422,7 +428,9 @@ mod tests {
         queue.push("one\n");
         let mut link = accept(&listener).await;
         assert_eq!(line(&mut link).await, "one\n");
-        // It goes away in the middle of silence, and lines come before anybody can have noticed.
+        // It goes away in the middle of silence, which is noticed: the other side closes, too.
+        link.get_mut().shutdown().await.unwrap();
+        assert_eq!(line(&mut link).await, "");
         drop(link);
         for text in ["two\n", "three\n"] {
             queue.push(text);
@@ -433,9 +441,31 @@ mod tests {
         queue.push("four\n");
         shipping.finish().await;
         let mut rest = String::new();
-        link.read_to_string(&mut rest).await.unwrap();
+        let read = timeout(LIMIT, link.read_to_string(&mut rest)).await;
+        read.unwrap().unwrap();
         assert_eq!(rest, "four\n");
         assert_eq!(queue.dropped(), 0);
+    }
+
+    #[tokio::test]
+    async fn lines_that_wait_are_not_given_to_a_receiver_that_has_gone() {
+        let queue = Queue::new();
+        let mut shipper = Shipper {
+            address: ("127.0.0.1".to_owned(), 0),
+            tls: None,
+            queue: queue.clone(),
+            batch: Vec::new(),
+            told: None,
+            dropped: 0,
+        };
+        let (mut link, receiver) = duplex(1024);
+        queue.push("two\n");
+        queue.push("three\n");
+        // Before anybody can have noticed.
+        drop(receiver);
+        let ended = timeout(LIMIT, shipper.ship(&mut link)).await.unwrap();
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(shipper.batch, b"two\nthree\n");
     }
 
     #[tokio::test]
@@ -472,7 +502,7 @@ mod tests {
         drop(listener);
         let queue = shipping.queue();
         queue.push("never\n");
-        tokio::time::timeout(Duration::from_secs(6), shipping.finish())
+        timeout(Duration::from_secs(6), shipping.finish())
             .await
             .unwrap();
     }

@@ -1,15 +1,17 @@
 //! What the service writes about its work: lines for people or JSON, to standard error, to daily files, and over TCP to Logstash.
 
+mod files;
 mod lines;
 mod logstash;
 
 use std::io::{self, IsTerminal};
 
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use auth_core::ports::SystemClock;
 use tracing_subscriber::{
     Layer, Registry, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
+use self::files::DailyFiles;
 use self::lines::{Lines, Style};
 use self::logstash::Shipping;
 pub(crate) use self::logstash::{Destination, Tls};
@@ -37,20 +39,13 @@ impl Logs {
             layers.push(for_people(is_seen, io::stderr));
         }
         if let Some(files) = &logs.files {
-            make_folder(&files.folder)?;
-            let appender = RollingFileAppender::builder()
-                .rotation(Rotation::DAILY)
-                .filename_prefix("auth-service")
-                .filename_suffix("log")
-                .max_log_files(files.days)
-                .build(&files.folder)?;
+            let files = DailyFiles::open(&files.folder, files.days, SystemClock)?;
             if logs.json {
                 lines.add(Style::Plain, move |line| {
-                    let mut file = fmt::MakeWriter::make_writer(&appender);
-                    let _ = io::Write::write_all(&mut file, line.as_bytes());
+                    let _ = io::Write::write_all(&mut &files, line.as_bytes());
                 });
             } else {
-                layers.push(for_people(false, appender));
+                layers.push(for_people(false, files));
             }
         }
         let shipping = match &logs.logstash {
@@ -87,19 +82,4 @@ where
     W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
     Box::new(fmt::layer().with_ansi(with_colours).with_writer(writer))
-}
-
-/// What clients did is not for every user of the machine.
-fn make_folder(folder: &std::path::Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|error| {
-        let kind = error.kind();
-        io::Error::new(
-            kind,
-            format!("{} cannot be made: {error}", folder.display()),
-        )
-    })
 }

@@ -17,7 +17,7 @@ pub(crate) struct Logs {
 /// A file a day.
 pub(crate) struct Files {
     /// How many are kept.
-    pub(crate) days: usize,
+    pub(crate) days: u16,
     pub(crate) folder: PathBuf,
 }
 
@@ -46,7 +46,7 @@ fn files(reader: &mut Reader) -> Option<Files> {
             .ok()
             .map(|time| time.as_secs().div_ceil(24 * 60 * 60))
             .filter(|days| (1..=3650).contains(days))
-            .and_then(|days| usize::try_from(days).ok());
+            .and_then(|days| u16::try_from(days).ok());
         days.ok_or("must be a duration such as `7 days`, up to ten years")
     });
     if folder.is_none() && days.is_none() {

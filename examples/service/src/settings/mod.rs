@@ -298,6 +298,7 @@ mod tests {
             ("CORS_ALLOWED_ORIGINS", "null"),
             ("REDIS_URL", "redis://redis.test.org"),
             ("REDIS_URL", "redis://:secret@10.0.0.1:6379/1"),
+            ("REDIS_URL", "rediss://redis.test.org/#insecure"),
             ("SECRET_KEY_PREVIOUS", strong),
             ("SECRET_KEY_PREVIOUS", "short"),
             (

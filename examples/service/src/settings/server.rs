@@ -3,7 +3,11 @@ use std::{
     num::NonZeroU32,
 };
 
-use auth_core::{Links, adapters::RedisLimits, types::Secret};
+use auth_core::{
+    Links,
+    adapters::{InvalidRedis, RedisLimits},
+    types::Secret,
+};
 use auth_tower::{ClientIp, InternalKeys, RateLimits, TrustedProxies};
 
 use http::{HeaderValue, Uri};
@@ -105,20 +109,28 @@ fn origin(text: &str) -> Option<HeaderValue> {
 }
 
 fn redis(reader: &mut Reader, production: bool) -> Option<RedisLimits> {
-    let url = reader.optional("REDIS_URL", |text| Ok::<_, &str>(text.to_owned()))?;
+    let url = reader.get("REDIS_URL");
+    let roots = reader.optional("REDIS_CA_FILE", |file| {
+        std::fs::read(file).map_err(|error| format!("the file cannot be read ({})", error.kind()))
+    });
+    let url = url?;
     if production && !is_private(&url) {
         reader.fault(
             "REDIS_URL",
             "must be rediss:// in production, unless the server is on this machine",
         );
     }
-    match RedisLimits::open(&Secret::new(url)) {
-        Ok(limits) => Some(limits),
-        Err(error) => {
-            reader.fault("REDIS_URL", error);
-            None
-        }
-    }
+    let url = Secret::new(url);
+    let limits = match roots {
+        Some(roots) => RedisLimits::open_trusting(&url, &roots),
+        None => RedisLimits::open(&url),
+    };
+    limits
+        .map_err(|error| match error {
+            InvalidRedis::Roots => reader.fault("REDIS_CA_FILE", error),
+            _ => reader.fault("REDIS_URL", error),
+        })
+        .ok()
 }
 
 /// Whether nobody between us and the server reads along, or has a word in it.

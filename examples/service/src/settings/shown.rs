@@ -41,6 +41,7 @@ const PLAIN: &[&str] = &[
     "PORT",
     "RATE_LIMIT_AUTH_PER_MINUTE",
     "RATE_LIMIT_DEFAULT_PER_MINUTE",
+    "REDIS_CA_FILE",
     "SERVICE_NAME",
     "SYSLOG_CA_FILE",
     "SYSLOG_HOST",
