@@ -542,6 +542,41 @@ async fn what_is_due_behind_many_mails_that_nobody_can_read_leaves_at_once() {
     workers.abort();
 }
 
+/// Such as the payments of a host, over a store that cannot tell of it.
+#[tokio::test(start_paused = true)]
+async fn a_mail_that_something_else_has_queued_leaves_when_that_is_said() {
+    let (store, mailer) = (MemoryStore::default(), Fragile::default());
+    let auth = with_fragile(store.clone(), &mailer, &FragileRandom::default());
+    let workers = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.run_workers(std::future::pending()).await }
+    });
+    register(&auth, "ada").await;
+    within(2, "the first mail", || {
+        mailer.sent.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    let now = auth.now();
+    let record = Record {
+        mails: vec![QueuedMail {
+            id: MailId::generate(now, &OsRandom),
+            user_id: None,
+            to: Email::parse("ada@example.org").unwrap(),
+            locale: "en".to_owned(),
+            letter: Letter::Test,
+            created_at: now,
+        }],
+        audit: Vec::new(),
+    };
+    store.append(record).await.unwrap();
+    auth.mail_was_queued();
+    within(2, "the second mail", || {
+        mailer.sent.load(Ordering::SeqCst) == 2
+    })
+    .await;
+    workers.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_that_dies_again_and_again_is_seen_and_comes_back() {
     let (mailer, random) = (Fragile::default(), FragileRandom::default());
