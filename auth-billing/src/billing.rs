@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use auth_core::{Auth, ports::BillingStore};
+use auth_core::{Auth, Error, ports::BillingStore};
 
 use crate::{Stripe, meters::Meters};
 
@@ -24,11 +24,16 @@ impl Billing {
         }
     }
 
-    /// Believes Stripe. Without it, its webhook answers that payments are not configured.
+    /// Believes Stripe, and sells by it. Without it, all that is about payments answers that they are not configured.
     #[must_use]
     pub fn stripe(mut self, stripe: Stripe) -> Self {
         self.stripe = Some(stripe);
         self
+    }
+
+    /// What is sold here, and by whom.
+    pub(crate) fn selling(&self) -> Result<&Stripe, Error> {
+        self.stripe.as_ref().ok_or(Error::PaymentsNotConfigured)
     }
 
     /// The same over another handle on the data: usually a transaction of the host, as in [`Auth::within`], so that an account, its first credits and

@@ -34,5 +34,8 @@ pub use credits::{
     Breach, Checked, Movement, Origin, Receipt, Transactions, TransactionsPage, check_ledger,
 };
 pub use stripe::{
-    Delivered, Mode, Signature, SigningSecrets, SigningSecretsError, Stripe, WebhookError,
+    CreateCheckout, CreateSubscription, Delivered, Item, Mode, Once, Setup, Signature,
+    SigningSecrets, SigningSecretsError, Stripe, Subscribed, WebhookError,
 };
+#[cfg(feature = "stripe")]
+pub use stripe::{StripeProvider, StripeProviderError};

@@ -400,6 +400,11 @@ impl Auth {
         }
     }
 
+    /// Whether a page is one of those that browsers may be sent to: compared to the letter.
+    pub fn allows_redirect(&self, page: &RedirectUri) -> bool {
+        self.shared.oauth.allowed_redirects.contains(page)
+    }
+
     /// Whether registration and resending hide what exists.
     pub fn enumeration_protection(&self) -> bool {
         self.shared.settings.enumeration_protection

@@ -3,7 +3,7 @@ use std::error::Error as StdError;
 use time::Duration;
 
 use crate::{
-    ports::{StoreError, Unique},
+    ports::{PaymentProviderError, StoreError, Unique},
     types::{Credits, Invalid},
 };
 
@@ -14,6 +14,9 @@ pub enum Error {
     /// Another account has the address, and its owner has to log in and link.
     #[error("an account has the e-mail address already")]
     AccountExists,
+    /// The user has a subscription that has not ended.
+    #[error("there is a subscription already")]
+    AlreadySubscribed,
     /// The password that should prove the account's owner is wrong.
     #[error("the current password is wrong")]
     CurrentPasswordInvalid,
@@ -65,12 +68,21 @@ pub enum Error {
     /// The account has no identity of the provider.
     #[error("the account is not linked to the provider")]
     NotLinked,
+    /// The user has no subscription that has not ended.
+    #[error("there is no subscription")]
+    NotSubscribed,
     /// The host has no provider of that name.
     #[error("there is no such provider")]
     OAuthNotConfigured,
     /// Password hashing has a full queue. The same call may pass later.
     #[error("too much is asked at once")]
     Overloaded,
+    /// The payment provider says no, to the payment or to what it was asked, or gave an answer that cannot be used.
+    #[error("the payment provider did not do it")]
+    PaymentProviderFailed(#[source] Box<dyn StdError + Send + Sync>),
+    /// The payment provider cannot be reached, or is too slow or too busy. Another try may pass later, and has no second effect.
+    #[error("the payment provider is unavailable")]
+    PaymentProviderUnavailable(#[source] Box<dyn StdError + Send + Sync>),
     /// The host takes no payments.
     #[error("payments are not configured")]
     PaymentsNotConfigured,
@@ -110,6 +122,9 @@ pub enum Error {
     /// The store cannot be reached. The same call may pass later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
+    /// The catalogue has no plan or pack of that name.
+    #[error("there is no such plan or pack")]
+    UnknownPlan,
     /// The name or the address is taken.
     #[error("the {} is taken", .0.as_str())]
     UserExists(Unique),
@@ -147,6 +162,7 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::AccountExists => "account_exists",
+            Self::AlreadySubscribed => "already_subscribed",
             Self::CurrentPasswordInvalid => "current_password_invalid",
             Self::EmailNotVerified | Self::ProviderEmailNotVerified => "email_not_verified",
             Self::EmailTaken => "email_taken",
@@ -162,8 +178,10 @@ impl Error {
             Self::LastSignInMethod => "last_sign_in_method",
             Self::MailFailed(_) => "mail_failed",
             Self::NotLinked => "not_linked",
+            Self::NotSubscribed => "not_subscribed",
             Self::OAuthNotConfigured => "oauth_not_configured",
             Self::Overloaded => "overloaded",
+            Self::PaymentProviderFailed(_) => "payment_provider_error",
             Self::PaymentsNotConfigured => "payments_not_configured",
             Self::ProviderFailed(_) | Self::ProviderRefused(_) | Self::ProviderUnavailable(_) => {
                 "provider_error"
@@ -175,7 +193,8 @@ impl Error {
             Self::TokenExpired => "token_expired",
             Self::TokenReused => "token_reused",
             Self::TooManyAttempts(_) => "too_many_attempts",
-            Self::Unavailable(_) => "unavailable",
+            Self::PaymentProviderUnavailable(_) | Self::Unavailable(_) => "unavailable",
+            Self::UnknownPlan => "unknown_plan",
             Self::UserExists(_) => "user_exists",
             Self::UserNotFound => "user_not_found",
         }
@@ -188,6 +207,19 @@ impl From<StoreError> for Error {
             StoreError::Backend(source) => Self::Internal(source),
             StoreError::Taken(unique) => Self::UserExists(unique),
             StoreError::Unavailable(source) => Self::Unavailable(source),
+        }
+    }
+}
+
+impl From<PaymentProviderError> for Error {
+    fn from(error: PaymentProviderError) -> Self {
+        match error {
+            PaymentProviderError::Conflict => Self::IdempotencyConflict,
+            PaymentProviderError::Unavailable(source) => Self::PaymentProviderUnavailable(source),
+            PaymentProviderError::Failed(source) | PaymentProviderError::Refused(source) => {
+                Self::PaymentProviderFailed(source)
+            }
+            PaymentProviderError::CustomerGone => Self::PaymentProviderFailed(Box::new(error)),
         }
     }
 }

@@ -574,6 +574,40 @@ macro_rules! ports {
                 .await
             }
 
+            async fn replace_customer(
+                &self,
+                user: UserId,
+                gone: &PaymentRef,
+                customer: PaymentRef,
+            ) -> Result<Option<PaymentRef>, StoreError> {
+                self.run(
+                    Bond::Writes,
+                    (user, gone.clone(), customer),
+                    |c, (user, gone, customer)| {
+                        Box::pin(payments::replace_customer(c, *user, gone, customer))
+                    },
+                )
+                .await
+            }
+
+            async fn subscription_wish(&self, user: UserId) -> Result<u32, StoreError> {
+                self.run(Bond::Reads, user, |c, user| {
+                    Box::pin(payments::subscription_wish(c, *user))
+                })
+                .await
+            }
+
+            async fn pass_subscription_wish(
+                &self,
+                user: UserId,
+                seen: u32,
+            ) -> Result<(), StoreError> {
+                self.run(Bond::Writes, (user, seen), |c, (user, seen)| {
+                    Box::pin(payments::pass_subscription_wish(c, *user, *seen))
+                })
+                .await
+            }
+
             async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
                 self.run(Bond::Reads, user, |c, user| {
                     Box::pin(payments::debt(c, *user))

@@ -502,6 +502,33 @@ impl BillingStore for SqliteStore {
         .await
     }
 
+    async fn replace_customer(
+        &self,
+        user: UserId,
+        gone: &PaymentRef,
+        customer: PaymentRef,
+    ) -> Result<Option<PaymentRef>, StoreError> {
+        let gone = gone.clone();
+        self.statement(move |c| {
+            Box::pin(async move { payments::replace_customer(c, user, &gone, &customer).await })
+        })
+        .await
+    }
+
+    async fn subscription_wish(&self, user: UserId) -> Result<u32, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::subscription_wish(&mut reader, user)
+            .await
+            .map_err(classify)
+    }
+
+    async fn pass_subscription_wish(&self, user: UserId, seen: u32) -> Result<(), StoreError> {
+        self.statement(move |c| {
+            Box::pin(async move { payments::pass_subscription_wish(c, user, seen).await })
+        })
+        .await
+    }
+
     async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
         let mut reader = self.reader().await?;
         payments::debt(&mut reader, user).await.map_err(classify)

@@ -35,7 +35,7 @@ pub fn openapi(routes: impl IntoIterator<Item = RouteInfo>) -> String {
         "tags": [
             {"name": "accounts", "description": "Accounts, sessions and sign-in"},
             {"name": "credits", "description": "The ledger, for other services"},
-            {"name": "payments", "description": "For the payment provider"},
+            {"name": "payments", "description": "For the payment provider, and for other services"},
             {"name": "health", "description": "For operators"},
         ],
         "paths": paths,
@@ -158,6 +158,12 @@ fn shape(endpoint: Endpoint) -> Shape {
         E::AddCredits => Shape::new(movement(), 200, "Transaction").once().refuses(&[404, 409]),
         E::Balance => Shape::new([required("user_id", uuid())], 200, "Balance").refuses(&[404]),
         E::CancelEmailChange => Shape::new([required("token", text())], 200, "Message"),
+        E::CancelSubscription => Shape::new(
+            [required("user_id", uuid()), optional("at_period_end", json!({"type": "boolean", "default": true}))],
+            200,
+            "CancelledSubscription",
+        )
+        .refuses(&[404, 501, 502]),
         E::ChangeEmail => Shape::new(
             [required("new_email", email()), required("current_password", attempt())],
             202,
@@ -170,6 +176,32 @@ fn shape(endpoint: Endpoint) -> Shape {
             "Tokens",
         )
         .refuses(&[400]),
+        E::ChangeSubscription => {
+            Shape::new([required("user_id", uuid()), required("plan", text())], 200, "ChangedSubscription").refuses(&[404, 409, 501, 502])
+        }
+        E::CreateCheckoutSession => Shape::new(
+            [
+                required("user_id", uuid()),
+                optional("plan", json!({"type": "string", "description": "The name of a plan in the catalogue."})),
+                optional("credit_pack", json!({"type": "string", "description": "The name of a credit pack in the catalogue; one of the two is required."})),
+                required("success_url", uri()),
+                required("cancel_url", uri()),
+            ],
+            200,
+            "CheckoutSession",
+        )
+        .once()
+        .refuses(&[404, 409, 501, 502]),
+        E::CreateSubscription => Shape::new(
+            [
+                required("user_id", uuid()),
+                required("plan", text()),
+                optional("payment_method_id", json!({"type": "string", "minLength": 1, "maxLength": 255})),
+            ],
+            200,
+            "Subscription",
+        )
+        .refuses(&[404, 409, 501, 502]),
         E::DeleteAccount => {
             Shape::new([optional("password", attempt())], 200, "Message").refuses(&[400])
         }
@@ -235,6 +267,7 @@ fn shape(endpoint: Endpoint) -> Shape {
         )
         .or(302, "To the provider.", None)
         .refuses(&[400, 501, 502]),
+        E::PaymentMethods => Shape::new([required("user_id", uuid())], 200, "PaymentMethods").refuses(&[404, 501, 502]),
         E::Ready => Shape::new([], 200, "Readiness").or(503, "Something that is needed does not serve.", Some("Readiness")),
         E::Refresh => Shape::new(
             [
@@ -266,6 +299,7 @@ fn shape(endpoint: Endpoint) -> Shape {
         ),
         E::Revoke => Shape::new([required("token", text())], 200, "Message"),
         E::Sessions => Shape::new([], 200, "Sessions"),
+        E::SetupIntent => Shape::new([required("user_id", uuid())], 200, "SetupIntent").once().refuses(&[404, 409, 501, 502]),
         E::StripeWebhook => Shape::new([], 200, "Received").refuses(&[400, 501]),
         E::TestEmail => Shape::new([], 200, "TestMail"),
         E::Transactions => Shape::new(
@@ -486,16 +520,40 @@ fn schemas() -> Value {
         ("message", text()),
     ]));
     problem["properties"]["balance"] = amount();
+    let maybe_time = || json!({"type": ["string", "null"], "format": "date-time"});
+    let mut card = object([
+        ("brand", text()),
+        ("last4", text()),
+        ("exp_month", json!({"type": "integer"})),
+        ("exp_year", json!({"type": "integer"})),
+    ]);
+    card["type"] = json!(["object", "null"]);
+    let mut subscription = object([
+        ("subscription_id", text()),
+        ("status", text()),
+        ("current_period_end", maybe_time()),
+    ]);
+    subscription["properties"]["client_secret"] = text();
     let mut report = object([("name", text()), ("locale", text()), ("ok", flag())]);
     report["properties"]["error"] = text();
     json!({
         "Balance": object([("user_id", uuid()), ("balance", amount()), ("updated_at", time())]),
+        "CancelledSubscription": object([("subscription_id", text()), ("status", text()), ("cancel_at", maybe_time())]),
         "Changed": object([("message", text()), ("user", of("User"))]),
+        "ChangedSubscription": object([("subscription_id", text()), ("status", text()), ("plan", maybe())]),
+        "CheckoutSession": object([("session_id", text()), ("url", json!({"type": "string", "format": "uri"}))]),
         "Departure": object([("authorization_url", json!({"type": "string", "format": "uri"}))]),
         "EmailOfUser": object([("user_id", uuid()), ("email", text()), ("is_verified", flag())]),
         "Health": object([("status", text())]),
         "Linking": {"oneOf": [of("Changed"), of("Departure")]},
         "Message": object([("message", text())]),
+        "PaymentMethod": object([
+            ("id", text()),
+            ("type", text()),
+            ("card", card),
+            ("is_default", flag()),
+        ]),
+        "PaymentMethods": object([("payment_methods", list(of("PaymentMethod")))]),
         "Problem": problem,
         "Readiness": object([
             ("status", text()),
@@ -512,7 +570,9 @@ fn schemas() -> Value {
             ("current", flag()),
         ]),
         "Sessions": object([("sessions", list(of("Session")))]),
+        "SetupIntent": object([("setup_intent_id", text()), ("client_secret", text()), ("customer_id", text())]),
         "SignedIn": {"oneOf": [of("Tokens"), of("Changed")]},
+        "Subscription": subscription,
         "TemplateReports": object([("templates", list(report))]),
         "TestMail": object([("message", text()), ("to", text())]),
         "Tokens": tokens,

@@ -160,6 +160,8 @@ pub(crate) enum Problem {
     MissingToken,
     /// No such path.
     NotFound,
+    /// There is no subscription: where one was to end, what was asked for is not there.
+    NothingToCancel,
     /// A body over the cap.
     PayloadTooLarge,
     /// The client's budget is used up; how long until there is one more.
@@ -216,6 +218,7 @@ impl Problem {
                 "An access token is required in the Authorization header.",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "There is nothing at this path."),
+            Self::NothingToCancel => (StatusCode::NOT_FOUND, NOT_SUBSCRIBED),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
             Self::RateLimited(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -243,6 +246,7 @@ impl Problem {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::MissingToken => "missing_token",
             Self::NotFound => "not_found",
+            Self::NothingToCancel => "not_subscribed",
             Self::PayloadTooLarge => "payload_too_large",
             Self::RateLimited(_) => "rate_limited",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -339,6 +343,7 @@ pub(crate) fn log_failure(error: &Error, request_id: Option<&str>) {
 }
 
 const FAILED: &str = "Something failed; the request id helps to find out what.";
+const NOT_SUBSCRIBED: &str = "There is no subscription that has not ended.";
 const OVERLOADED: &str = "Too much is asked at once; try again in a moment.";
 
 #[allow(clippy::too_many_lines)] // one table
@@ -347,6 +352,10 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
         Error::AccountExists => (
             StatusCode::CONFLICT,
             "An account has this e-mail address already; log in and link it.",
+        ),
+        Error::AlreadySubscribed => (
+            StatusCode::CONFLICT,
+            "There is a subscription that has not ended; change or cancel it.",
         ),
         Error::CurrentPasswordInvalid => {
             (StatusCode::BAD_REQUEST, "The current password is wrong.")
@@ -395,11 +404,20 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
             StatusCode::NOT_FOUND,
             "The account is not linked to the provider.",
         ),
+        Error::NotSubscribed => (StatusCode::CONFLICT, NOT_SUBSCRIBED),
         Error::OAuthNotConfigured => (
             StatusCode::NOT_IMPLEMENTED,
             "There is no such provider here.",
         ),
         Error::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, OVERLOADED),
+        Error::PaymentProviderFailed(_) => (
+            StatusCode::BAD_GATEWAY,
+            "The payment provider did not do it; the request id helps to find out why.",
+        ),
+        Error::PaymentProviderUnavailable(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The payment provider does not answer; the same request may be sent again.",
+        ),
         Error::PaymentsNotConfigured => {
             (StatusCode::NOT_IMPLEMENTED, "No payments are taken here.")
         }
@@ -443,6 +461,10 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
         Error::Unavailable(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The service is unavailable; try again in a moment.",
+        ),
+        Error::UnknownPlan => (
+            StatusCode::NOT_FOUND,
+            "The catalogue has no plan or credit pack of this name.",
         ),
         Error::UserExists(_) => (
             StatusCode::CONFLICT,
@@ -762,6 +784,27 @@ mod tests {
                 None,
             ),
             (Error::UserNotFound.into(), 404, "user_not_found", None),
+            (Error::UnknownPlan.into(), 404, "unknown_plan", None),
+            (Error::NotSubscribed.into(), 409, "not_subscribed", None),
+            (Problem::NothingToCancel, 404, "not_subscribed", None),
+            (
+                Error::AlreadySubscribed.into(),
+                409,
+                "already_subscribed",
+                None,
+            ),
+            (
+                Error::PaymentProviderFailed(backend()).into(),
+                502,
+                "payment_provider_error",
+                None,
+            ),
+            (
+                Error::PaymentProviderUnavailable(backend()).into(),
+                503,
+                "unavailable",
+                None,
+            ),
             (
                 Problem::of_mailed_token(Error::InvalidToken),
                 400,

@@ -55,6 +55,12 @@ pub const POSTGRES: &[Migration] = &[
         up: include_str!("../postgres/0006_payment_terms.up.sql"),
         down: include_str!("../postgres/0006_payment_terms.down.sql"),
     },
+    Migration {
+        version: 7,
+        name: "subscription_wishes",
+        up: include_str!("../postgres/0007_subscription_wishes.up.sql"),
+        down: include_str!("../postgres/0007_subscription_wishes.down.sql"),
+    },
 ];
 
 /// The schema of `SQLite` 3.37 or newer, the oldest step first.
@@ -94,6 +100,12 @@ pub const SQLITE: &[Migration] = &[
         name: "payment_terms",
         up: include_str!("../sqlite/0006_payment_terms.up.sql"),
         down: include_str!("../sqlite/0006_payment_terms.down.sql"),
+    },
+    Migration {
+        version: 7,
+        name: "subscription_wishes",
+        up: include_str!("../sqlite/0007_subscription_wishes.up.sql"),
+        down: include_str!("../sqlite/0007_subscription_wishes.down.sql"),
     },
 ];
 

@@ -1,6 +1,6 @@
 use std::{ops::Deref, sync::Arc};
 
-use auth_billing::Billing;
+use auth_billing::{Billing, StripeProvider};
 use auth_core::{
     Auth, AuthBuilder, Hashing, Links, SigningKeys,
     ports::{AuditLog, Outbox, SessionStore, UserStore},
@@ -15,6 +15,7 @@ use crate::{
     provider::{PATIENCE, Provider},
     store::Data,
     stripe,
+    stripe_api::StripeApi,
 };
 
 /// `SECRET_KEY` of an app.
@@ -24,6 +25,8 @@ pub const API_KEY: &str = "api-key-of-the-tests-0123456789abcdef";
 /// Another one, under another name.
 pub const OTHER_API_KEY: &str = "other-api-key-of-the-tests-0123456789";
 
+/// A page that browsers may be sent to, in an app that has any.
+pub const ALLOWED_PAGE: &str = "https://app.example.org/welcome";
 /// Who gets test mails.
 pub const OPERATOR: &str = "operator@example.org";
 
@@ -105,6 +108,36 @@ impl App {
     ) -> Self {
         self.replica(signing_keys(), |auth| sign_in(auth, google, acme, patience))
             .await
+    }
+
+    /// With a Stripe that it sells by.
+    pub async fn selling(kind: StoreKind) -> (Self, StripeApi) {
+        let data = Arc::new(Data::new(kind).await);
+        let (clock, mailbox) = <(MovableClock, Mailbox)>::default();
+        let stripe = StripeApi::start(clock.clone()).await;
+        let app = Self::over(data, clock, mailbox, signing_keys(), allowing).await;
+        (app.sold_by(&stripe), stripe)
+    }
+
+    /// A [`replica`](Self::replica) that sells by the same Stripe.
+    pub async fn selling_replica(&self, stripe: &StripeApi) -> Self {
+        let app = self.replica(signing_keys(), allowing).await;
+        app.sold_by(stripe)
+    }
+
+    /// The same, selling by this Stripe.
+    #[must_use]
+    pub fn sold_by(self, stripe: &StripeApi) -> Self {
+        self.sold_through(stripe.provider())
+    }
+
+    /// The same, selling by what this says.
+    #[must_use]
+    pub fn sold_through(mut self, provider: StripeProvider) -> Self {
+        let settings = stripe::settings().provider(provider);
+        self.billing = self.billing.stripe(settings);
+        self.client = Client::of(self.router().into_service());
+        self
     }
 
     /// A second process on the same data, at the same time, with the same mailbox, and with these keys and settings.
@@ -280,7 +313,11 @@ fn sign_in(
     let (as_google, as_acme) = (google.as_google(patience), acme.as_any("Acme", patience));
     auth.oauth_provider(name("google"), Provider::callback("google"), as_google)
         .oauth_provider(name("acme"), Provider::callback("acme"), as_acme)
-        .allowed_redirects([RedirectUri::parse("https://app.example.org/welcome").unwrap()])
+        .allowed_redirects([RedirectUri::parse(ALLOWED_PAGE).unwrap()])
+}
+
+fn allowing(auth: AuthBuilder) -> AuthBuilder {
+    auth.allowed_redirects([RedirectUri::parse(ALLOWED_PAGE).unwrap()])
 }
 
 fn router(auth: &Auth, billing: &Billing) -> AuthRouter {

@@ -38,9 +38,10 @@ mod routes;
 pub mod smtp;
 mod store;
 pub mod stripe;
+pub mod stripe_api;
 pub mod telemetry;
 
-pub use app::{API_KEY, App, OPERATOR, OTHER_API_KEY, SECRET, signing_keys};
+pub use app::{ALLOWED_PAGE, API_KEY, App, OPERATOR, OTHER_API_KEY, SECRET, signing_keys};
 pub use browser::Browser;
 pub use client::{Answer, Call, Client, at_once};
 pub use clock::MovableClock;

@@ -569,6 +569,23 @@ impl BillingStore for TestStore {
         pass_on!(self.keep_customer(user, customer))
     }
 
+    async fn replace_customer(
+        &self,
+        user: UserId,
+        gone: &PaymentRef,
+        customer: PaymentRef,
+    ) -> Result<Option<PaymentRef>, StoreError> {
+        pass_on!(self.replace_customer(user, gone, customer))
+    }
+
+    async fn subscription_wish(&self, user: UserId) -> Result<u32, StoreError> {
+        pass_on!(self.subscription_wish(user))
+    }
+
+    async fn pass_subscription_wish(&self, user: UserId, seen: u32) -> Result<(), StoreError> {
+        pass_on!(self.pass_subscription_wish(user, seen))
+    }
+
     async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {
         pass_on!(self.debt(user))
     }

@@ -1,7 +1,8 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use auth_core::{
     Error,
+    ports::PaymentProvider,
     time::OffsetDateTime,
     types::{EntryId, EntryIds, EventOutcome, MailId, PaymentEvent, PaymentFact, PaymentRef},
 };
@@ -10,12 +11,22 @@ use serde_json::Value;
 use super::{event, fields::moment, signature::Signature, signature::SigningSecrets};
 use crate::{Billing, Catalogue};
 
-/// What it takes to believe Stripe and to know what was bought.
-#[derive(Debug, Clone)]
+/// What it takes to believe Stripe, to know what was bought, and to ask Stripe for something.
+#[derive(Clone)]
 pub struct Stripe {
     catalogue: Arc<Catalogue>,
     mode: Mode,
     secrets: SigningSecrets,
+    provider: Option<Arc<dyn PaymentProvider>>,
+}
+
+impl fmt::Debug for Stripe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stripe")
+            .field("catalogue", &self.catalogue)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Stripe {
@@ -25,7 +36,22 @@ impl Stripe {
             catalogue: Arc::new(catalogue),
             mode,
             secrets,
+            provider: None,
         }
+    }
+
+    /// Asks Stripe by it, such as `StripeProvider`. Without one nothing is sold here, and events are taken all the same.
+    ///
+    /// # Security
+    /// Its key is to be of the same [`Mode`] as the events that are believed.
+    #[must_use]
+    pub fn provider(mut self, provider: impl PaymentProvider) -> Self {
+        self.provider = Some(Arc::new(provider));
+        self
+    }
+
+    pub(super) fn port(&self) -> Result<&dyn PaymentProvider, Error> {
+        self.provider.as_deref().ok_or(Error::PaymentsNotConfigured)
     }
 
     /// What is for sale.

@@ -1147,6 +1147,52 @@ pub async fn a_checkout_of_a_subscription_links_it(stores: BillingStores) {
     assert_eq!(living.len(), 1);
 }
 
+/// Of many at once, one; and only what is gone.
+pub async fn a_customer_that_is_gone_is_replaced_once(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let gone = reference("cus_gone");
+    let made = reference("cus_made");
+    let unknown = stores.first.replace_customer(ada.id, &gone, made.clone());
+    assert_eq!(unknown.await.unwrap(), None);
+    let kept = stores.first.keep_customer(ada.id, gone.clone()).await;
+    assert_eq!(kept.unwrap(), Some(gone.clone()));
+    let handles = [&stores.first, &stores.second];
+    let replace = |number: usize, store: Arc<dyn BillingStore>| {
+        let (gone, customer) = (gone.clone(), reference(&format!("cus_{number}")));
+        async move {
+            let kept = store.replace_customer(ada.id, &gone, customer).await;
+            kept.unwrap()
+        }
+    };
+    let kept = race_on(handles, replace).await;
+    assert!(kept.iter().all(|one| one.is_some() && *one == kept[0]));
+    assert_ne!(kept[0], Some(gone.clone()));
+    let late = stores.second.replace_customer(ada.id, &gone, made).await;
+    assert_eq!(late.unwrap(), kept[0]);
+    assert_eq!(stores.second.customer(ada.id).await.unwrap(), kept[0]);
+}
+
+/// Of many at once, once.
+pub async fn a_wish_for_a_subscription_is_passed_once(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let handles = [&stores.first, &stores.second];
+    for seen in 0..3 {
+        let found = stores.second.subscription_wish(ada.id).await.unwrap();
+        assert_eq!(found, seen);
+        race_on(handles, |_, store: Arc<dyn BillingStore>| async move {
+            let passed = store.pass_subscription_wish(ada.id, seen).await;
+            passed.unwrap();
+        })
+        .await;
+    }
+    // Too late, and too early.
+    for wrong in [1, 7] {
+        let passed = stores.first.pass_subscription_wish(ada.id, wrong).await;
+        passed.unwrap();
+    }
+    assert_eq!(stores.first.subscription_wish(ada.id).await.unwrap(), 3);
+}
+
 /// By time and id, a page at a time.
 pub async fn purchases_are_read_in_order(stores: BillingStores) {
     let ada = stores.registered("ada").await;

@@ -101,6 +101,8 @@ macro_rules! billing_contract {
             a_failed_payment_is_told
             a_customer_is_kept_once
             a_checkout_of_a_subscription_links_it
+            a_customer_that_is_gone_is_replaced_once
+            a_wish_for_a_subscription_is_passed_once
             purchases_are_read_in_order);
     };
 }

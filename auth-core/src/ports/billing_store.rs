@@ -36,6 +36,20 @@ pub trait BillingStore: CreditStore {
         customer: PaymentRef,
     ) -> Result<Option<PaymentRef>, StoreError>;
 
+    /// Keeps another customer in place of one that the provider does not know any more. What is kept now: of two at once, one. `None` without an account.
+    async fn replace_customer(
+        &self,
+        user: UserId,
+        gone: &PaymentRef,
+        customer: PaymentRef,
+    ) -> Result<Option<PaymentRef>, StoreError>;
+
+    /// The number of the subscription that a user may begin next: those who begin one at once see the same, and are one to the provider by it.
+    async fn subscription_wish(&self, user: UserId) -> Result<u32, StoreError>;
+
+    /// The number that was seen has had its answer, which is not to be given again: the next one counts. Seen by two at once, it is passed once.
+    async fn pass_subscription_wish(&self, user: UserId, seen: u32) -> Result<(), StoreError>;
+
     /// What a user owes out of payments that were given back after their credits were used.
     async fn debt(&self, user: UserId) -> Result<Credits, StoreError>;
 

@@ -31,6 +31,11 @@ macro_rules! delegate {
             apply_payment_event(event: $crate::types::PaymentEvent) -> $crate::types::Processed;
             customer(user: $crate::types::UserId) -> Option<$crate::types::PaymentRef>;
             keep_customer(user: $crate::types::UserId, customer: $crate::types::PaymentRef) -> Option<$crate::types::PaymentRef>;
+            replace_customer(
+                user: $crate::types::UserId, gone: &$crate::types::PaymentRef, customer: $crate::types::PaymentRef
+            ) -> Option<$crate::types::PaymentRef>;
+            subscription_wish(user: $crate::types::UserId) -> u32;
+            pass_subscription_wish(user: $crate::types::UserId, seen: u32) -> ();
             debt(user: $crate::types::UserId) -> $crate::types::Credits;
             debts(limit: u32) -> Vec<($crate::types::UserId, $crate::types::Credits)>;
             subscriptions(user: $crate::types::UserId) -> Vec<$crate::types::Subscription>;

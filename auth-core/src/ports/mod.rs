@@ -10,6 +10,7 @@ mod identity_store;
 mod mailer;
 mod oauth;
 mod outbox;
+mod payment_provider;
 mod random;
 mod rate_limiter;
 mod session_store;
@@ -36,6 +37,10 @@ pub use oauth::{
 pub use outbox::{
     ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LONGEST_PUT_OFF, LOOKS, LOST,
     MailCounts, Outbox, PUT_OFF, UNREADABLE, put_off,
+};
+pub use payment_provider::{
+    Card, Checkout, CheckoutPage, NewSubscription, PaymentMethod, PaymentProvider,
+    PaymentProviderError, PaymentSetup, Sale, SubscriptionState,
 };
 pub use random::{OsRandom, Random};
 pub use rate_limiter::{Quota, RateLimiter, Standing};

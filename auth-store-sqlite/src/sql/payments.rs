@@ -330,6 +330,55 @@ pub(crate) async fn keep_customer(
         .transpose()
 }
 
+/// Keeps another customer where this one is kept; the one that is kept now.
+pub(crate) async fn replace_customer(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    gone: &PaymentRef,
+    customer: &PaymentRef,
+) -> sqlx::Result<Option<PaymentRef>> {
+    let rows = sqlx::query(
+        "update auth_payment_accounts a set customer = case when a.customer = ?2 then ?3 else a.customer end
+         where a.user_id = ?1 and a.customer is not null and exists (select 1 from auth_users u where u.id = a.user_id) returning customer",
+    )
+    .bind(user.as_uuid())
+    .bind(gone.as_str())
+    .bind(customer.as_str())
+    .fetch_all(connection)
+    .await?;
+    rows.first()
+        .map(|row| text(row, "customer", PaymentRef::parse))
+        .transpose()
+}
+
+pub(crate) async fn subscription_wish(
+    connection: &mut SqliteConnection,
+    user: UserId,
+) -> sqlx::Result<u32> {
+    let wish: Option<i64> =
+        sqlx::query_scalar("select wish from auth_payment_accounts where user_id = ?1")
+            .bind(user.as_uuid())
+            .fetch_optional(connection)
+            .await?;
+    Ok(wish.and_then(|wish| wish.try_into().ok()).unwrap_or(0))
+}
+
+pub(crate) async fn pass_subscription_wish(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    seen: u32,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into auth_payment_accounts as a (user_id, wish) select id, ?2 + 1 from auth_users where id = ?1
+         on conflict (user_id) do update set wish = a.wish + 1 where a.wish = ?2",
+    )
+    .bind(user.as_uuid())
+    .bind(i64::from(seen))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 pub(crate) async fn debt(connection: &mut SqliteConnection, user: UserId) -> sqlx::Result<Credits> {
     let debt = sqlx::query("select debt from auth_payment_accounts where user_id = ?1")
         .bind(user.as_uuid())

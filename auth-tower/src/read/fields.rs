@@ -14,6 +14,7 @@ use crate::respond::Problem;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REQUIRED: Invalid = Invalid::new("required", "This field is required.");
 const INVALID_TYPE: Invalid = Invalid::new("invalid_type", "This field is a string.");
+const NOT_A_FLAG: Invalid = Invalid::new("invalid_type", "This field is true or false.");
 const NOT_AN_OBJECT: Invalid = Invalid::new("invalid_type", "The body is a JSON object.");
 const UNKNOWN: Invalid = Invalid::new("unknown_field", "There is no such field here.");
 const DUPLICATE: Invalid = Invalid::new("duplicate_field", "This field appears more than once.");
@@ -40,6 +41,7 @@ pub(crate) struct Fields {
 enum Member {
     /// Its fault is known already.
     Faulty,
+    Flag(bool),
     /// A JSON number, as it was written.
     Number(String),
     Text(Secret<String>),
@@ -65,6 +67,7 @@ impl Fields {
         let members = object
             .into_iter()
             .map(|(name, value)| match value {
+                json::Value::Flag(is) => (name, Member::Flag(is)),
                 json::Value::Number(text) => (name, Member::Number(text)),
                 json::Value::Text(text) => (name, Member::Text(text)),
                 json::Value::Object(_) | json::Value::Other => (name, Member::Untyped),
@@ -200,6 +203,16 @@ impl Fields {
         }
     }
 
+    /// A boolean of a JSON document that may be there.
+    pub(crate) fn optional_flag(&mut self, name: &str) -> Field<Option<bool>> {
+        match self.members.remove(name) {
+            None => Field(Some(None)),
+            Some(Member::Flag(is)) => Field(Some(Some(is))),
+            Some(Member::Faulty) => Field(None),
+            Some(_) => self.refuse(name, NOT_A_FLAG),
+        }
+    }
+
     /// One of two fields; the first one is asked for when there is none.
     pub(crate) fn either<T>(
         &mut self,
@@ -270,7 +283,9 @@ impl Fields {
         match member {
             Member::Faulty => Field(None),
             Member::Text(text) => self.parsed(name, text.expose(), parse),
-            Member::Number(_) | Member::Untyped => self.refuse(name, INVALID_TYPE),
+            Member::Flag(_) | Member::Number(_) | Member::Untyped => {
+                self.refuse(name, INVALID_TYPE)
+            }
         }
     }
 

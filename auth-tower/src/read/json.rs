@@ -6,11 +6,12 @@ use serde_json::value::RawValue;
 
 /// A JSON value, as far as endpoints care.
 pub(crate) enum Value {
+    Flag(bool),
     /// A member of the document itself, as it was written: as a float, 0.10 and 0.1000000000000000001 would be one.
     Number(String),
     Object(BTreeMap<String, Self>),
     Text(Secret<String>),
-    /// An array, a number further down, a boolean or null.
+    /// An array, a number further down, or null.
     Other,
 }
 
@@ -60,8 +61,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         f.write_str("a JSON value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E>(self, is: bool) -> Result<Value, E> {
+        Ok(Value::Flag(is))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Value, E> {

@@ -37,10 +37,18 @@ endpoints! {
     Balance => "balance",
     /// `POST /auth/cancel-email-change`
     CancelEmailChange => "cancel_email_change",
+    /// `POST /stripe/cancel-subscription`
+    CancelSubscription => "cancel_subscription",
     /// `PUT /auth/users/change-email`
     ChangeEmail => "change_email",
     /// `PUT /auth/users/change-password`
     ChangePassword => "change_password",
+    /// `POST /stripe/change-subscription`
+    ChangeSubscription => "change_subscription",
+    /// `POST /stripe/create-checkout-session`
+    CreateCheckoutSession => "create_checkout_session",
+    /// `POST /stripe/create-subscription`
+    CreateSubscription => "create_subscription",
     /// `DELETE /auth/users/delete-account`
     DeleteAccount => "delete_account",
     /// `GET /auth/users/{user_id}/email`
@@ -63,6 +71,8 @@ endpoints! {
     OauthExchange => "oauth_exchange",
     /// `GET /auth/oauth/{provider}/login`
     OauthLogin => "oauth_login",
+    /// `GET /stripe/payment-methods`
+    PaymentMethods => "payment_methods",
     /// `GET /health/ready`
     Ready => "ready",
     /// `POST /auth/refresh`
@@ -79,6 +89,8 @@ endpoints! {
     Revoke => "revoke",
     /// `GET /auth/sessions`
     Sessions => "sessions",
+    /// `POST /stripe/setup-intent`
+    SetupIntent => "setup_intent",
     /// `POST /stripe/webhook`
     StripeWebhook => "stripe_webhook",
     /// `GET /auth/test-email`
@@ -155,6 +167,12 @@ pub(crate) fn declared() -> Vec<Route> {
         billing(E::UseCredits, POST, "/credits/use", credits::spend).json().says("Uses credits of a balance"),
         billing(E::Transactions, GET, "/credits/transactions", credits::transactions).query().says("Lists the movements of a balance, the newest first"),
         signed(E::StripeWebhook, POST, "/stripe/webhook", stripe::webhook).raw(512 * 1024).says("Takes an event of Stripe: grants what was paid, takes back what was given back"),
+        billing(E::CreateCheckoutSession, POST, "/stripe/create-checkout-session", stripe::create_checkout_session).json().says("Makes a page of Stripe that sells a plan or a credit pack"),
+        billing(E::SetupIntent, POST, "/stripe/setup-intent", stripe::setup_intent).json().says("Lets a client leave a payment method with Stripe"),
+        billing(E::PaymentMethods, GET, "/stripe/payment-methods", stripe::payment_methods).query().says("Lists what a user can pay with"),
+        billing(E::CreateSubscription, POST, "/stripe/create-subscription", stripe::create_subscription).json().says("Begins a subscription to a plan"),
+        billing(E::ChangeSubscription, POST, "/stripe/change-subscription", stripe::change_subscription).json().says("Changes the plan: at once to more credits, otherwise when the period ends"),
+        billing(E::CancelSubscription, POST, "/stripe/cancel-subscription", stripe::cancel_subscription).json().says("Cancels a subscription, with its period or at once"),
         public(E::Health, GET, "/health", diagnostics::health).says("Answers as long as the process serves"),
         public(E::Ready, GET, "/health/ready", diagnostics::ready).says("Tells whether everything that is needed serves"),
     ]

@@ -32,5 +32,6 @@ mod same_answers;
 mod secrets;
 mod sessions;
 mod shared_limits;
+mod stripe_calls;
 mod stripe_webhook;
 mod verify_email;

@@ -248,6 +248,7 @@ fn plausible(fields: &[String], ada: &Person) -> Map<String, Value> {
     let value = |field: &str| match field {
         "amount" => "1.00",
         "username" => "someone",
+        "success_url" | "cancel_url" => "https://app.example.org/welcome",
         "user_id" => "0197f1f0-0000-7000-8000-000000000000",
         "email" | "new_email" => "someone@example.org",
         "refresh_token" => ada.refresh_token.as_str(),

@@ -30,6 +30,7 @@ pub(super) struct Books {
     subscriptions: BTreeMap<PaymentRef, Subscription>,
     customers: HashMap<UserId, PaymentRef>,
     debts: HashMap<UserId, Credits>,
+    wishes: HashMap<UserId, u32>,
 }
 
 /// A transaction is the time that the lock is held.
@@ -252,6 +253,38 @@ impl BillingStore for MemoryStore {
         customer: PaymentRef,
     ) -> Result<Option<PaymentRef>, StoreError> {
         Ok(self.lock().keep_customer(user, &customer))
+    }
+
+    async fn replace_customer(
+        &self,
+        user: UserId,
+        gone: &PaymentRef,
+        customer: PaymentRef,
+    ) -> Result<Option<PaymentRef>, StoreError> {
+        let data = &mut *self.lock();
+        if !data.accounts.contains_key(&user) {
+            return Ok(None);
+        }
+        let kept = data.billing.customers.get_mut(&user);
+        Ok(kept.map(|kept| {
+            if kept == gone {
+                *kept = customer;
+            }
+            kept.clone()
+        }))
+    }
+
+    async fn subscription_wish(&self, user: UserId) -> Result<u32, StoreError> {
+        Ok(self.lock().billing.wishes.get(&user).copied().unwrap_or(0))
+    }
+
+    async fn pass_subscription_wish(&self, user: UserId, seen: u32) -> Result<(), StoreError> {
+        let data = &mut *self.lock();
+        let wish = data.billing.wishes.entry(user).or_default();
+        if *wish == seen {
+            *wish = wish.saturating_add(1);
+        }
+        Ok(())
     }
 
     async fn debt(&self, user: UserId) -> Result<Credits, StoreError> {

@@ -89,9 +89,6 @@ impl FromStr for Environment {
     }
 }
 
-/// What the service does not do yet. Set in production, it stops the start; elsewhere it is told.
-const NOT_OBEYED: &[&str] = &["STRIPE_API_BASE"];
-
 type ReadSecrets = fn(&Path) -> io::Result<Generated>;
 
 /// The settings as they stand, right or wrong.
@@ -154,7 +151,7 @@ impl Settings {
             Templates::with_overrides(folder.as_ref()).map_err(|error| chain(&error))
         });
         let accounts = Accounts::read(reader, environment, generated.secret_key);
-        let mut notes = not_obeyed(reader, production);
+        let mut notes = Vec::new();
         let traces = Traces::read(reader, production, &mut notes);
         // Everything is read: what is missing is told.
         let (accounts, mail) = (accounts?, mail?);
@@ -177,24 +174,6 @@ impl Settings {
             notes,
         })
     }
-}
-
-fn not_obeyed(reader: &mut Reader, production: bool) -> Vec<String> {
-    let set: Vec<&str> = NOT_OBEYED
-        .iter()
-        .copied()
-        .filter(|name| reader.is_set(name))
-        .collect();
-    if !production {
-        return set
-            .iter()
-            .map(|name| format!("{name} is set, and this version does not use it"))
-            .collect();
-    }
-    for name in set {
-        reader.fault(name, "is set, and this version does not use it");
-    }
-    Vec::new()
 }
 
 /// Words that stand in examples, and keys with hardly any entropy.
@@ -376,6 +355,7 @@ mod tests {
             ("STRIPE_SECRET_KEY", "sk_test_hunter2"),
             ("STRIPE_WEBHOOK_SECRET", "whsec_hunter2_0123456789"),
             ("CATALOG_FILE", file.to_str().unwrap()),
+            ("STRIPE_API_BASE", "http://127.0.0.1:9"),
         ];
         assert!(parse(&base).unwrap().payments.is_none());
         let settings = parse(&[&base[..], &stripe].concat()).unwrap();
@@ -386,6 +366,8 @@ mod tests {
             (1, "hunter2"),
             (1, "whsec_hunter2_0123456789,"),
             (2, "/nowhere/at/all"),
+            (3, "http://hunter2.example.org"),
+            (3, "https://hunter2.example.org/v1"),
         ] {
             let mut changed = stripe;
             changed[place].1 = value;
@@ -394,7 +376,8 @@ mod tests {
             assert!(faults[0].starts_with(stripe[place].0), "{faults:?}");
             assert!(!faults[0].contains("hunter2"), "{faults:?}");
         }
-        for (place, (name, _)) in stripe.iter().enumerate() {
+        assert!(parse(&[&base[..], &stripe[..3]].concat()).is_ok());
+        for (place, (name, _)) in stripe[..3].iter().enumerate() {
             let mut rest = stripe.to_vec();
             rest.remove(place);
             let faults = parse(&[&base[..], &rest].concat()).err().unwrap();

@@ -1,4 +1,4 @@
-use auth_billing::{Catalogue, Mode, SigningSecrets, Stripe};
+use auth_billing::{Catalogue, SigningSecrets, Stripe, StripeProvider};
 use auth_core::types::Secret;
 
 use super::reader::Reader;
@@ -7,7 +7,8 @@ const NAMES: [&str; 3] = ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "CATALOG
 
 /// What is sold, and by whose word it is paid; `None` when nothing is.
 pub(super) fn read(reader: &mut Reader) -> Option<Stripe> {
-    if !NAMES.iter().any(|name| reader.is_set(name)) {
+    let base = reader.get("STRIPE_API_BASE");
+    if base.is_none() && !NAMES.iter().any(|name| reader.is_set(name)) {
         return None;
     }
     for name in NAMES {
@@ -15,10 +16,16 @@ pub(super) fn read(reader: &mut Reader) -> Option<Stripe> {
             reader.fault(name, "is missing, and other settings of Stripe are there");
         }
     }
-    let mode = reader.optional("STRIPE_SECRET_KEY", |key| {
-        Mode::of_key(key)
-            .ok_or("must be a key of Stripe: sk_live_…, sk_test_…, rk_live_… or rk_test_…")
+    let provider = reader.optional("STRIPE_SECRET_KEY", |key| {
+        StripeProvider::new(&Secret::new(key.to_owned()))
     });
+    let provider = match (provider, base) {
+        (Some(provider), Some(base)) => provider
+            .at(&base)
+            .map_err(|error| reader.fault("STRIPE_API_BASE", error))
+            .ok(),
+        (provider, _) => provider,
+    };
     let secrets = reader.optional("STRIPE_WEBHOOK_SECRET", |list| {
         SigningSecrets::parse(
             list.split(',')
@@ -27,7 +34,8 @@ pub(super) fn read(reader: &mut Reader) -> Option<Stripe> {
     });
     let file = reader.get("CATALOG_FILE");
     let catalogue = file.and_then(|file| catalogue(reader, &file));
-    Some(Stripe::new(catalogue?, mode?, secrets?))
+    let provider = provider?;
+    Some(Stripe::new(catalogue?, provider.mode(), secrets?).provider(provider))
 }
 
 fn catalogue(reader: &mut Reader, file: &str) -> Option<Catalogue> {

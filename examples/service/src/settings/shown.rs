@@ -43,6 +43,7 @@ const PLAIN: &[&str] = &[
     "RATE_LIMIT_DEFAULT_PER_MINUTE",
     "REDIS_CA_FILE",
     "SERVICE_NAME",
+    "STRIPE_API_BASE",
     "SYSLOG_CA_FILE",
     "SYSLOG_HOST",
     "SYSLOG_PORT",

@@ -1,0 +1,123 @@
+//! What is read of Stripe's answers: a few fields, wherever a version of its API puts them.
+
+use auth_core::{
+    ports::{
+        Card, CheckoutPage, PaymentMethod, PaymentProviderError, PaymentSetup, SubscriptionState,
+    },
+    types::{PaymentRef, Secret},
+};
+use serde_json::Value;
+
+use crate::stripe::fields::{list, moment, number, reference, text};
+
+type Read<T> = Result<T, PaymentProviderError>;
+
+/// An answer that lacks what answers of its kind have.
+pub(super) fn unusable() -> PaymentProviderError {
+    PaymentProviderError::Failed("the answer of Stripe lacks what it should have".into())
+}
+
+pub(super) fn id(object: &Value) -> Read<PaymentRef> {
+    reference(object, &["/id"]).ok_or_else(unusable)
+}
+
+fn words(object: &Value, place: &str) -> Read<String> {
+    let found = text(object, &[place]).ok_or_else(unusable)?;
+    Ok(found.to_owned())
+}
+
+pub(super) fn checkout_page(session: &Value) -> Read<CheckoutPage> {
+    let url = words(session, "/url")?;
+    Ok(CheckoutPage {
+        session: id(session)?,
+        url,
+    })
+}
+
+pub(super) fn setup(intent: &Value) -> Read<PaymentSetup> {
+    Ok(PaymentSetup {
+        id: id(intent)?,
+        client_secret: Secret::new(words(intent, "/client_secret")?),
+    })
+}
+
+/// What a customer's invoices are paid with.
+pub(super) fn default_payment_method(customer: &Value) -> Read<Option<PaymentRef>> {
+    // A deleted customer is shown, with nothing but its name.
+    if customer.get("deleted").and_then(Value::as_bool) == Some(true) {
+        return Err(PaymentProviderError::CustomerGone);
+    }
+    let place = "/invoice_settings/default_payment_method";
+    Ok(reference(customer, &[place]))
+}
+
+pub(super) fn payment_methods(
+    found: &Value,
+    default: Option<&PaymentRef>,
+) -> Read<Vec<PaymentMethod>> {
+    list(found, "/data")
+        .iter()
+        .map(|method| {
+            let id = id(method)?;
+            Ok(PaymentMethod {
+                is_default: default == Some(&id),
+                id,
+                kind: words(method, "/type")?,
+                card: method
+                    .get("card")
+                    .filter(|it| it.is_object())
+                    .and_then(card),
+            })
+        })
+        .collect()
+}
+
+fn card(card: &Value) -> Option<Card> {
+    Some(Card {
+        brand: text(card, &["/brand"])?.to_owned(),
+        last4: text(card, &["/last4"])?.to_owned(),
+        exp_month: number(card, "/exp_month")?,
+        exp_year: number(card, "/exp_year")?,
+    })
+}
+
+pub(super) fn subscriptions(found: &Value) -> Read<Vec<SubscriptionState>> {
+    let mut all = list(found, "/data")
+        .iter()
+        .map(subscription)
+        .collect::<Read<Vec<_>>>()?;
+    all.sort_by_key(|it| std::cmp::Reverse(it.created_at));
+    Ok(all)
+}
+
+pub(super) fn subscription(object: &Value) -> Read<SubscriptionState> {
+    let line = list(object, "/items/data").first().ok_or_else(unusable)?;
+    let price = text(line, &["/price/id", "/plan/id"]).ok_or_else(unusable)?;
+    // Newer API versions have periods on items, older ones on the whole.
+    let period = |place| moment(line, place).or_else(|| moment(object, place));
+    let period_end = period("/current_period_end");
+    let at_period_end = object.get("cancel_at_period_end").and_then(Value::as_bool);
+    let cancel_at = moment(object, "/ended_at")
+        .or_else(|| moment(object, "/cancel_at"))
+        .or_else(|| period_end.filter(|_| at_period_end == Some(true)));
+    let status = words(object, "/status")?;
+    let secret = [
+        "/latest_invoice/confirmation_secret/client_secret",
+        "/latest_invoice/payment_intent/client_secret",
+        "/pending_setup_intent/client_secret",
+    ];
+    let secret = text(object, &secret).filter(|_| status == "incomplete" || status == "trialing");
+    Ok(SubscriptionState {
+        id: id(object)?,
+        line: words(line, "/id")?,
+        price: price.to_owned(),
+        created_at: moment(object, "/created").ok_or_else(unusable)?,
+        period_start: period("/current_period_start"),
+        period_end,
+        cancel_at,
+        client_secret: secret.map(|secret| Secret::new(secret.to_owned())),
+        latest_invoice: reference(object, &["/latest_invoice"]),
+        schedule: reference(object, &["/schedule"]),
+        status,
+    })
+}

@@ -1,0 +1,1 @@
+alter table auth.payment_accounts drop column wish;

@@ -1,0 +1,1 @@
+alter table auth_payment_accounts drop column wish;
