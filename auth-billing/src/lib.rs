@@ -34,7 +34,7 @@ pub use credits::{
     Breach, Checked, Movement, Origin, Receipt, Transactions, TransactionsPage, check_ledger,
 };
 pub use stripe::{
-    CreateCheckout, CreateSubscription, Delivered, Item, Mode, Once, Setup, Signature,
+    Abandoned, CreateCheckout, CreateSubscription, Delivered, Item, Mode, Once, Setup, Signature,
     SigningSecrets, SigningSecretsError, Stripe, Subscribed, WebhookError,
 };
 #[cfg(feature = "stripe")]

@@ -644,6 +644,17 @@ macro_rules! ports {
                 .await
             }
 
+            async fn end_subscription(
+                &self,
+                id: &PaymentRef,
+                at: OffsetDateTime,
+            ) -> Result<(), StoreError> {
+                self.run(Bond::Writes, (id.clone(), at), |c, (id, at)| {
+                    Box::pin(payments::end_subscription(c, id, *at))
+                })
+                .await
+            }
+
             async fn abandoned_subscriptions(
                 &self,
                 limit: u32,

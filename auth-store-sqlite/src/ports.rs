@@ -557,6 +557,18 @@ impl BillingStore for SqliteStore {
         .await
     }
 
+    async fn end_subscription(
+        &self,
+        id: &PaymentRef,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.statement(move |c| {
+            Box::pin(async move { payments::end_subscription(c, &id, at).await })
+        })
+        .await
+    }
+
     async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError> {
         let mut reader = self.reader().await?;
         payments::abandoned_subscriptions(&mut reader, limit)

@@ -606,6 +606,14 @@ impl BillingStore for TestStore {
         pass_on!(self.keep_subscription(user, subscription))
     }
 
+    async fn end_subscription(
+        &self,
+        id: &PaymentRef,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        pass_on!(self.end_subscription(id, at))
+    }
+
     async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError> {
         pass_on!(self.abandoned_subscriptions(limit))
     }

@@ -283,7 +283,7 @@ impl StripeApi {
     /// A subscription as it is, in the layout of its answers.
     pub fn subscription(&self, id: &str) -> Value {
         let books = self.books();
-        books.shown(&books.subscriptions[id], self.inner.layout)
+        shown(&books.subscriptions[id], self.inner.layout)
     }
 
     /// The subscriptions that have not ended.
@@ -338,7 +338,8 @@ impl StripeApi {
             let line = json!({
                 "method": method, "path": it.path, "query": it.query, "body": it.body, "status": it.status, "answer": answer,
             });
-            lines.push_str(&format!("{line}\n"));
+            lines.push_str(&line.to_string());
+            lines.push('\n');
         }
         judge
             .stdin
@@ -399,10 +400,8 @@ impl Inner {
         // Parameters have no order.
         let content = format!("{method} {path} {form}");
         let mut is_replay = false;
-        let answer = if header("authorization").as_deref() != Some(&format!("Bearer {STRIPE_KEY}"))
-        {
-            refusal(401, "invalid_request_error", "api_key_expired", None)
-        } else {
+        let is_known = header("authorization").as_deref() == Some(&format!("Bearer {STRIPE_KEY}"));
+        let answer = if is_known {
             match trouble {
                 Some(Trouble::Busy) => refusal(429, "invalid_request_error", "rate_limit", None),
                 Some(Trouble::Cut) => (200, Value::Null),
@@ -426,6 +425,8 @@ impl Inner {
                     }
                 },
             }
+        } else {
+            refusal(401, "invalid_request_error", "api_key_expired", None)
         };
         books.journal.push(Exchange {
             what,
@@ -503,110 +504,117 @@ impl Books {
                 )
             }
             "POST /v1/checkout/sessions" => self.checkout(form, now),
-            "POST /v1/setup_intents" => match self.refused_customer(form) {
-                Some(refusal) => refusal,
-                None => {
-                    let id = self.name("seti");
-                    let intent = json!({
-                        "id": id, "object": "setup_intent", "client_secret": format!("{id}_secret_1"), "created": now, "customer": form["customer"],
-                        "livemode": false, "metadata": form["metadata"], "payment_method_types": ["card"], "status": "requires_payment_method",
-                        "usage": form["usage"],
-                    });
-                    (200, intent)
-                }
-            },
-            "GET /v1/subscriptions" => match self.refused_customer(form) {
-                Some(refusal) => refusal,
-                None => {
-                    let whose = |it: &&Value| it["customer"] == form["customer"];
-                    let data: Vec<_> = self
-                        .subscriptions
-                        .values()
-                        .rev()
-                        .filter(whose)
-                        .map(|it| self.shown(it, layout))
-                        .collect();
-                    (
-                        200,
-                        json!({"object": "list", "has_more": false, "url": "/v1/subscriptions", "data": data}),
-                    )
-                }
-            },
+            "POST /v1/setup_intents" => self.set_up(form, now),
+            "GET /v1/subscriptions" => self.list(form, layout),
             "POST /v1/subscriptions" => self.subscribe(form, now, layout),
             "GET /v1/subscriptions/{id}" => match self.subscriptions.get(id) {
                 None => missing(404, "id"),
-                Some(it) => (200, self.shown(it, layout)),
+                Some(it) => (200, shown(it, layout)),
             },
             "POST /v1/subscriptions/{id}" => self.update(id, form, now, layout),
             "DELETE /v1/subscriptions/{id}" => match self.subscriptions.get_mut(id) {
                 Some(it) if it["status"] != "canceled" => {
                     end(it, now);
                     let ended = it.clone();
-                    (200, self.shown(&ended, layout))
+                    (200, shown(&ended, layout))
                 }
                 _ => missing(404, "id"),
             },
-            "POST /v1/subscription_schedules" => {
-                let of = text(form, "/from_subscription")
-                    .unwrap_or_default()
-                    .to_owned();
-                let Some(subscription) = self.subscriptions.get(&of).cloned() else {
-                    return missing(404, "from_subscription");
-                };
-                if !subscription["schedule"].is_null() {
-                    return refusal(
-                        400,
-                        "invalid_request_error",
-                        "parameter_invalid",
-                        Some("from_subscription"),
-                    );
-                }
-                let id = self.name("sub_sched");
-                let schedule = json!({
-                    "id": id, "object": "subscription_schedule", "created": now, "customer": subscription["customer"], "livemode": false,
-                    "default_settings": {"billing_cycle_anchor": "automatic"}, "end_behavior": "release", "phases": [], "status": "active",
-                    "subscription": of,
-                });
-                self.schedules.insert(id.clone(), schedule.clone());
-                self.subscriptions.get_mut(&of).unwrap()["schedule"] = id.into();
-                (200, schedule)
-            }
-            "POST /v1/subscription_schedules/{id}" => {
-                let Some(schedule) = self
-                    .schedules
-                    .get_mut(id)
-                    .filter(|it| it["status"] == "active")
-                else {
-                    return missing(404, "schedule");
-                };
-                schedule["end_behavior"] = form["end_behavior"].clone();
-                let number = |value: &Value| value.as_str().and_then(|it| it.parse::<i64>().ok());
-                let phases = form["phases"].as_object().unwrap().values().map(|phase| {
+            "POST /v1/subscription_schedules" => self.schedule(form, now),
+            "POST /v1/subscription_schedules/{id}" => self.plan_phases(id, form),
+            "POST /v1/subscription_schedules/{id}/release" => self.release(id),
+            _ => refusal(404, "invalid_request_error", "url_invalid", None),
+        }
+    }
+
+    fn set_up(&mut self, form: &Value, now: i64) -> Answer {
+        if let Some(refusal) = self.refused_customer(form) {
+            return refusal;
+        }
+        let id = self.name("seti");
+        let intent = json!({
+            "id": id, "object": "setup_intent", "client_secret": format!("{id}_secret_1"), "created": now, "customer": form["customer"],
+            "livemode": false, "metadata": form["metadata"], "payment_method_types": ["card"], "status": "requires_payment_method",
+            "usage": form["usage"],
+        });
+        (200, intent)
+    }
+
+    fn list(&self, form: &Value, layout: Layout) -> Answer {
+        if let Some(refusal) = self.refused_customer(form) {
+            return refusal;
+        }
+        let all = self.subscriptions.values().rev();
+        let data: Vec<_> = all
+            .filter(|it| it["customer"] == form["customer"])
+            .map(|it| shown(it, layout))
+            .collect();
+        (
+            200,
+            json!({"object": "list", "has_more": false, "url": "/v1/subscriptions", "data": data}),
+        )
+    }
+
+    fn schedule(&mut self, form: &Value, now: i64) -> Answer {
+        let of = text(form, "/from_subscription")
+            .unwrap_or_default()
+            .to_owned();
+        let Some(subscription) = self.subscriptions.get(&of).cloned() else {
+            return missing(404, "from_subscription");
+        };
+        if !subscription["schedule"].is_null() {
+            return refusal(
+                400,
+                "invalid_request_error",
+                "parameter_invalid",
+                Some("from_subscription"),
+            );
+        }
+        let id = self.name("sub_sched");
+        let schedule = json!({
+            "id": id, "object": "subscription_schedule", "created": now, "customer": subscription["customer"], "livemode": false,
+            "default_settings": {"billing_cycle_anchor": "automatic"}, "end_behavior": "release", "phases": [], "status": "active",
+            "subscription": of,
+        });
+        self.schedules.insert(id.clone(), schedule.clone());
+        self.subscriptions.get_mut(&of).unwrap()["schedule"] = id.into();
+        (200, schedule)
+    }
+
+    fn plan_phases(&mut self, id: &str, form: &Value) -> Answer {
+        let Some(schedule) = self
+            .schedules
+            .get_mut(id)
+            .filter(|it| it["status"] == "active")
+        else {
+            return missing(404, "schedule");
+        };
+        schedule["end_behavior"] = form["end_behavior"].clone();
+        let number = |value: &Value| value.as_str().and_then(|it| it.parse::<i64>().ok());
+        let phases = form["phases"].as_object().unwrap().values().map(|phase| {
                     json!({
                         "add_invoice_items": [], "currency": "eur", "proration_behavior": phase["proration_behavior"],
                         "start_date": number(&phase["start_date"]), "end_date": number(&phase["end_date"]),
                         "items": [{"price": phase["items"]["0"]["price"], "quantity": 1}],
                     })
                 });
-                schedule["phases"] = phases.collect();
-                (200, schedule.clone())
-            }
-            "POST /v1/subscription_schedules/{id}/release" => {
-                let Some(schedule) = self
-                    .schedules
-                    .get_mut(id)
-                    .filter(|it| it["status"] == "active")
-                else {
-                    return missing(404, "schedule");
-                };
-                schedule["status"] = "released".into();
-                let of = schedule["subscription"].as_str().unwrap().to_owned();
-                let released = schedule.clone();
-                self.subscriptions.get_mut(&of).unwrap()["schedule"] = Value::Null;
-                (200, released)
-            }
-            _ => refusal(404, "invalid_request_error", "url_invalid", None),
-        }
+        schedule["phases"] = phases.collect();
+        (200, schedule.clone())
+    }
+
+    fn release(&mut self, id: &str) -> Answer {
+        let Some(schedule) = self
+            .schedules
+            .get_mut(id)
+            .filter(|it| it["status"] == "active")
+        else {
+            return missing(404, "schedule");
+        };
+        schedule["status"] = "released".into();
+        let of = schedule["subscription"].as_str().unwrap().to_owned();
+        let released = schedule.clone();
+        self.subscriptions.get_mut(&of).unwrap()["schedule"] = Value::Null;
+        (200, released)
     }
 
     fn refused_customer(&self, form: &Value) -> Option<Answer> {
@@ -672,7 +680,7 @@ impl Books {
         });
         self.subscriptions.insert(id.clone(), subscription);
         self.invoice(&id, "subscription_create", amount, &[(amount, price)], now);
-        (200, self.shown(&self.subscriptions[&id], layout))
+        (200, shown(&self.subscriptions[&id], layout))
     }
 
     /// Notes the newest invoice of a subscription: what is charged, and for which prices.
@@ -752,24 +760,24 @@ impl Books {
                 self.invoice(id, "subscription_update", difference, &lines, now);
             }
         }
-        (200, self.shown(&self.subscriptions[id], layout))
+        (200, shown(&self.subscriptions[id], layout))
     }
+}
 
-    fn shown(&self, subscription: &Value, layout: Layout) -> Value {
-        let mut shown = subscription.clone();
-        if layout == Layout::Newer {
-            for name in ["current_period_start", "current_period_end"] {
-                let moved = shown.as_object_mut().unwrap().remove(name).unwrap();
-                shown["items"]["data"][0][name] = moved;
-            }
-            let invoice = subscription["latest_invoice"].as_str().unwrap_or_default();
-            shown["latest_invoice"] = json!({
-                "id": invoice, "object": "invoice",
-                "confirmation_secret": {"client_secret": format!("{invoice}_secret_1"), "type": "payment_intent"},
-            });
+fn shown(subscription: &Value, layout: Layout) -> Value {
+    let mut shown = subscription.clone();
+    if layout == Layout::Newer {
+        for name in ["current_period_start", "current_period_end"] {
+            let moved = shown.as_object_mut().unwrap().remove(name).unwrap();
+            shown["items"]["data"][0][name] = moved;
         }
-        shown
+        let invoice = subscription["latest_invoice"].as_str().unwrap_or_default();
+        shown["latest_invoice"] = json!({
+            "id": invoice, "object": "invoice",
+            "confirmation_secret": {"client_secret": format!("{invoice}_secret_1"), "type": "payment_intent"},
+        });
     }
+    shown
 }
 
 async fn answer(State(inner): State<Weak<Inner>>, request: Request) -> Response {

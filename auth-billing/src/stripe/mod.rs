@@ -1,5 +1,6 @@
 //! What Stripe tells us, and what we ask of it: one file a feature, each with its own `impl Billing`.
 
+mod abandoned;
 mod checkout;
 mod customer;
 mod event;
@@ -14,6 +15,7 @@ mod signature;
 mod subscription;
 mod webhook;
 
+pub use abandoned::Abandoned;
 pub use checkout::{CreateCheckout, Item};
 pub use keys::Once;
 #[cfg(feature = "stripe")]
@@ -22,3 +24,15 @@ pub use setup_intent::Setup;
 pub use signature::{Signature, SigningSecrets, SigningSecretsError};
 pub use subscription::{CreateSubscription, Subscribed};
 pub use webhook::{Delivered, Mode, Stripe, WebhookError};
+
+/// An error with its sources, for a log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

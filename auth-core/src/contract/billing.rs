@@ -1002,6 +1002,15 @@ pub async fn a_subscription_of_a_deleted_user_is_abandoned(stores: BillingStores
         assert_eq!(stores.apply(event).await, outcome, "{id}");
     }
     assert_eq!(abandoned().await, [reference("sub_4")]);
+    // Ended by a call, which its event tells later.
+    for id in ["sub_4", "sub_4", "sub_9"] {
+        let id = reference(id);
+        let ended = stores.first.end_subscription(&id, at(25)).await;
+        ended.unwrap();
+    }
+    assert_eq!(abandoned().await, []);
+    let late = told("evt_9", &ada, subscription("sub_4", "canceled", 40, 2));
+    assert_eq!(stores.apply(late).await, EventOutcome::Applied);
     assert_sound(&*stores.credits.first).await;
 }
 

@@ -66,6 +66,10 @@ pub trait BillingStore: CreditStore {
         subscription: Subscription,
     ) -> Result<(), StoreError>;
 
+    /// Keeps that a subscription has ended, at that time or before, as a call to the provider says and an event has not told yet.
+    async fn end_subscription(&self, id: &PaymentRef, at: OffsetDateTime)
+    -> Result<(), StoreError>;
+
     /// Subscriptions that have not ended, of users who are gone.
     async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError>;
 

@@ -344,7 +344,7 @@ pub(crate) async fn replace_customer(
     customer: &PaymentRef,
 ) -> sqlx::Result<Option<PaymentRef>> {
     let rows = sqlx::query(
-        "update auth.payment_accounts a set customer = case when a.customer = $2 then $3 else a.customer end
+        "update auth.payment_accounts as a set customer = case when a.customer = $2 then $3 else a.customer end
          where a.user_id = $1 and a.customer is not null and exists (select 1 from auth.users u where u.id = a.user_id) returning customer",
     )
     .bind(user.as_uuid())
@@ -448,6 +448,22 @@ pub(crate) async fn keep_subscription(
     .bind(subscription.cancel_at)
     .bind(subscription.told.0)
     .bind(subscription.told.1)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn end_subscription(
+    connection: &mut PgConnection,
+    id: &PaymentRef,
+    at: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query(concat!(
+        "update auth.subscriptions set status = 'canceled', cancel_at = least(cancel_at, $2) where id = $1 and ",
+        living!()
+    ))
+    .bind(id.as_str())
+    .bind(at)
     .execute(connection)
     .await?;
     Ok(())

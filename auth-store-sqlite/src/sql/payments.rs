@@ -338,7 +338,7 @@ pub(crate) async fn replace_customer(
     customer: &PaymentRef,
 ) -> sqlx::Result<Option<PaymentRef>> {
     let rows = sqlx::query(
-        "update auth_payment_accounts a set customer = case when a.customer = ?2 then ?3 else a.customer end
+        "update auth_payment_accounts as a set customer = case when a.customer = ?2 then ?3 else a.customer end
          where a.user_id = ?1 and a.customer is not null and exists (select 1 from auth_users u where u.id = a.user_id) returning customer",
     )
     .bind(user.as_uuid())
@@ -442,6 +442,22 @@ pub(crate) async fn keep_subscription(
     .bind(subscription.cancel_at.map(micros))
     .bind(micros(subscription.told.0))
     .bind(subscription.told.1)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn end_subscription(
+    connection: &mut SqliteConnection,
+    id: &PaymentRef,
+    at: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query(concat!(
+        "update auth_subscriptions set status = 'canceled', cancel_at = min(coalesce(cancel_at, ?2), ?2) where id = ?1 and ",
+        living!()
+    ))
+    .bind(id.as_str())
+    .bind(micros(at))
     .execute(connection)
     .await?;
     Ok(())

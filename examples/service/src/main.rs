@@ -25,6 +25,7 @@ mod user;
 use std::{
     error::Error as StdError,
     fmt::Write as _,
+    future::pending,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
@@ -32,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+use auth_billing::Billing;
 use auth_core::{
     Auth, Links,
     types::{ProviderName, RedirectUri},
@@ -262,7 +264,7 @@ async fn serve_logged(
         billing = billing.stripe(stripe);
     }
     let mut routes = AuthRouter::new(&auth)
-        .billing(billing)
+        .billing(billing.clone())
         .internal_keys(settings.server.internal_keys.clone())
         .client_ip(settings.server.client_ip.clone())
         .rate_limits(settings.server.rate_limits.clone());
@@ -297,7 +299,9 @@ async fn serve_logged(
     }
     let (stop, stopped) = oneshot::channel();
     let proxies = &settings.server.proxies;
-    let mut life = pin!(live(auth, listener, app, proxies, database, stopped));
+    let mut life = pin!(live(
+        auth, billing, listener, app, proxies, database, stopped
+    ));
     tokio::select! {
         ended = &mut life => return ended,
         () = signals.next() => tracing::info!("asked to stop: finishing what is under way"),
@@ -312,6 +316,7 @@ async fn serve_logged(
 /// Serves until `stopped`, then ends in order: requests, mails in hand, the database.
 async fn live(
     auth: Auth,
+    billing: Billing,
     listener: TcpListener,
     app: Router,
     proxies: &TrustedProxies,
@@ -322,11 +327,14 @@ async fn live(
     let workers = tokio::spawn(async move {
         auth.run_workers(async { drop(all_answered.await) }).await;
     });
+    let cancelling = tokio::spawn(async move { billing.run_workers(pending()).await });
     let in_time = server::serve(listener, app, Places::OF_CLIENTS, proxies, async {
         drop(stopped.await);
     })
     .await;
     drop(answered);
+    // What it was at is done again after the next start.
+    cancelling.abort();
     // A mail that is being handed over may take half a minute; it is claimed again after the next start.
     if let Ok(worked) = timeout(LAST_MAIL, workers).await {
         worked?;

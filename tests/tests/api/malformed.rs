@@ -314,6 +314,7 @@ async fn hostile_texts_do_no_harm(store: StoreKind) {
                         | "invalid_code"
                         | "current_password_invalid"
                         | "too_many_attempts"
+                        | "payload_too_large"
                 ),
                 "{text:?}: {answer:?}"
             );

@@ -1,6 +1,11 @@
 use std::collections::BTreeSet;
 
-use auth_core::{ports::BillingStore, time::Duration};
+use auth_billing::Abandoned;
+use auth_core::{
+    ports::{BillingStore, NewSubscription, PaymentProvider},
+    time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339},
+    types::{IdempotencyKey, PaymentRef},
+};
 use auth_tests::{
     ALLOWED_PAGE, Answer, App, Call, OTHER_API_KEY, Person, StoreKind, at_once,
     stripe::event,
@@ -29,6 +34,7 @@ auth_tests::on_each_store! {
     a_cheaper_plan_comes_when_the_period_ends
     a_subscription_ends_with_its_period_or_now
     a_subscription_that_a_host_sold_by_itself_is_found
+    a_deleted_account_has_no_subscription_left
     an_answer_that_is_lost_doubles_nothing
     trouble_that_passes_is_not_told
     trouble_that_stays_is_told_without_words_of_stripe
@@ -41,25 +47,23 @@ const SUBSCRIPTIONS: &str = "POST /v1/subscriptions";
 const LIST: &str = "GET /v1/subscriptions";
 const UPDATE: &str = "POST /v1/subscriptions/{id}";
 
-fn checkout(app: &App, user: &Person, more: Value) -> Call {
-    let mut body = json!({
-        "user_id": user.id.to_string(),
-        "success_url": ALLOWED_PAGE,
-        "cancel_url": ALLOWED_PAGE,
-    });
-    for (name, value) in more.as_object().unwrap() {
-        body[name] = value.clone();
+fn checkout(app: &App, user: &Person, mut body: Value) -> Call {
+    for page in ["success_url", "cancel_url"] {
+        if body[page].is_null() {
+            body[page] = ALLOWED_PAGE.into();
+        }
     }
-    app.post("/stripe/create-checkout-session", body)
-        .by_service()
+    call(app, "create-checkout-session", user, body)
 }
 
-fn call(app: &App, what: &str, user: &Person, more: Value) -> Call {
-    let mut body = json!({"user_id": user.id.to_string()});
-    for (name, value) in more.as_object().unwrap() {
-        body[name] = value.clone();
-    }
+fn call(app: &App, what: &str, user: &Person, mut body: Value) -> Call {
+    body["user_id"] = user.id.to_string().into();
     app.post(&format!("/stripe/{what}"), body).by_service()
+}
+
+fn rfc3339(at: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(at).unwrap();
+    at.format(&Rfc3339).unwrap()
 }
 
 fn subscribe(app: &App, user: &Person, plan: &str) -> Call {
@@ -177,7 +181,10 @@ async fn an_attempt_that_has_a_name_makes_one_page(store: StoreKind) {
     other.refused(409, "idempotency_conflict");
     // A name is its caller's own, and without one each call is a wish of its own.
     let mut all = sessions;
-    let others = checkout(&app, &ada, json!({"credit_pack": "small"}));
+    let body = json!({
+        "user_id": ada.id.to_string(), "credit_pack": "small", "success_url": ALLOWED_PAGE, "cancel_url": ALLOWED_PAGE,
+    });
+    let others = app.post("/stripe/create-checkout-session", body);
     let others = others
         .header("x-api-key", OTHER_API_KEY)
         .header("idempotency-key", "attempt-1");
@@ -398,11 +405,7 @@ async fn a_subscription_waits_for_its_first_payment(store: StoreKind) {
         let begun = subscribe(&app, &ada, "basic").await;
         let id = word(&begun, "subscription_id");
         assert_eq!(word(&begun, "status"), "incomplete");
-        let end =
-            auth_core::time::OffsetDateTime::from_unix_timestamp(app.seconds() + PERIOD).unwrap();
-        let end = end
-            .format(&auth_core::time::format_description::well_known::Rfc3339)
-            .unwrap();
+        let end = rfc3339(app.seconds() + PERIOD);
         assert_eq!(word(&begun, "current_period_end"), end);
         let secret = &begun.ok(200)["client_secret"];
         assert_eq!(secret.is_string(), layout == Layout::Newer, "{secret}");
@@ -416,7 +419,7 @@ async fn a_subscription_waits_for_its_first_payment(store: StoreKind) {
         let other = subscribe(&app, &ada, "professional").await;
         let other = word(&other, "subscription_id");
         assert_ne!(other, id);
-        assert_eq!(stripe.living(), [other.clone()]);
+        assert_eq!(stripe.living(), std::slice::from_ref(&other));
         change(&app, &ada, "basic")
             .await
             .refused(409, "not_subscribed");
@@ -659,11 +662,6 @@ async fn a_cheaper_plan_comes_when_the_period_ends(store: StoreKind) {
 async fn a_subscription_ends_with_its_period_or_now(store: StoreKind) {
     let (app, stripe) = App::selling(store).await;
     let (ada, subscription) = subscribed(&app, &stripe, "ada", "basic").await;
-    let rfc3339 = |at: i64| {
-        let at = auth_core::time::OffsetDateTime::from_unix_timestamp(at).unwrap();
-        at.format(&auth_core::time::format_description::well_known::Rfc3339)
-            .unwrap()
-    };
     let end = rfc3339(app.seconds() + PERIOD);
     for _ in 0..2 {
         let told = json!({"subscription_id": subscription, "status": "active", "cancel_at": end});
@@ -689,9 +687,22 @@ async fn a_subscription_ends_with_its_period_or_now(store: StoreKind) {
 
 async fn a_subscription_that_a_host_sold_by_itself_is_found(store: StoreKind) {
     let (app, stripe) = App::selling(store).await;
-    let (_, subscription) = subscribed(&app, &stripe, "ada", "basic").await;
-    // It belongs to a customer that nobody here has made.
     let bob = app.verified("bob").await;
+    // Of a customer that nobody here has made.
+    let (provider, key) = (stripe.provider(), |key| IdempotencyKey::parse(key).unwrap());
+    let customer = provider.create_customer(bob.id, &key("host-1")).await;
+    let customer = customer.unwrap();
+    let card = PaymentRef::parse(&stripe.attach_card(customer.as_str(), true)).unwrap();
+    let new = NewSubscription {
+        user: bob.id,
+        customer: &customer,
+        item: "basic",
+        price: "price_basic",
+        payment_method: Some(&card),
+    };
+    let begun = provider.create_subscription(&new, &key("host-2")).await;
+    let subscription = begun.unwrap().id.to_string();
+    cancel(&app, &bob).await.refused(404, "not_subscribed");
     let object = json!({"id": subscription, "status": "active", "metadata": {"user_id": bob.id.to_string()}});
     let told = event(
         "evt_1",
@@ -715,6 +726,48 @@ async fn a_subscription_that_a_host_sold_by_itself_is_found(store: StoreKind) {
     );
     app.delivery(&told).await.ok(200);
     cancel(&app, &eve).await.refused(404, "not_subscribed");
+    stripe.judge();
+}
+
+async fn a_deleted_account_has_no_subscription_left(store: StoreKind) {
+    let (app, stripe) = App::selling(store).await;
+    let (ada, subscription) = subscribed(&app, &stripe, "ada", "basic").await;
+    let (_, other) = subscribed(&app, &stripe, "bob", "basic").await;
+    let asked = stripe.journal().len();
+    let body = json!({"password": ada.password});
+    let gone = app.delete("/auth/users/delete-account").json(body);
+    gone.by(&ada).await.ok(200);
+    // The deletion waits for nobody, and no failure of Stripe's lets it be forgotten.
+    assert_eq!(stripe.journal().len(), asked);
+    let end = "DELETE /v1/subscriptions/{id}";
+    let round = || async { app.billing.cancel_abandoned().await.unwrap() };
+    for (trouble, tries) in [(Trouble::Busy, 3), (Trouble::Say(402, declined()), 1)] {
+        (0..tries).for_each(|_| stripe.trouble(end, trouble.clone()));
+        assert_eq!(round().await, Abandoned { ended: 0, left: 1 });
+        assert_eq!(stripe.living(), [subscription.clone(), other.clone()]);
+    }
+    let second = app.selling_replica(&stripe).await;
+    let (one, two) = tokio::join!(
+        app.billing.cancel_abandoned(),
+        second.billing.cancel_abandoned()
+    );
+    assert!(one.unwrap().ended + two.unwrap().ended >= 1);
+    assert_eq!(stripe.living(), [other]);
+    assert_eq!(round().await, Abandoned::default());
+
+    // One that begins when its user is gone, on a page that was open: its event tells of it.
+    let object =
+        json!({"id": "sub_late", "status": "active", "metadata": {"user_id": ada.id.to_string()}});
+    let late = event(
+        "evt_late",
+        "customer.subscription.created",
+        app.seconds(),
+        &object,
+    );
+    app.delivery(&late).await.ok(200);
+    // Stripe does not know it any more.
+    assert_eq!(round().await, Abandoned { ended: 1, left: 0 });
+    assert_eq!(round().await, Abandoned::default());
     stripe.judge();
 }
 

@@ -18,6 +18,8 @@ async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
         .quick()
         .set("INTERNAL_API_KEY", API_KEY)
         .set("STRIPE_SECRET_KEY", "sk_test_0123456789")
+        // Nobody is there: what is to be cancelled stays so.
+        .set("STRIPE_API_BASE", "http://127.0.0.1:9")
         .set("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
         .set("CATALOG_FILE", catalogue.to_str().unwrap())
         .start()

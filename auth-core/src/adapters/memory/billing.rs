@@ -327,6 +327,20 @@ impl BillingStore for MemoryStore {
         Ok(())
     }
 
+    async fn end_subscription(
+        &self,
+        id: &PaymentRef,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let data = &mut *self.lock();
+        let kept = data.billing.subscriptions.get_mut(id);
+        if let Some(kept) = kept.filter(|kept| !kept.has_ended()) {
+            "canceled".clone_into(&mut kept.status);
+            kept.cancel_at = Some(kept.cancel_at.map_or(at, |settled| settled.min(at)));
+        }
+        Ok(())
+    }
+
     async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError> {
         let data = self.lock();
         let has_account = |user: &UserId| data.accounts.contains_key(user);
