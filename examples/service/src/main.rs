@@ -3,6 +3,7 @@
 mod config;
 mod database;
 mod edge;
+mod fake_stripe;
 mod keys;
 mod ledger;
 mod logs;
@@ -53,6 +54,7 @@ use tower::ServiceExt;
 use crate::{
     config::Config,
     database::Database,
+    fake_stripe::FakeStripe,
     keys::Keys,
     ledger::Ledger,
     logs::Logs,
@@ -60,7 +62,7 @@ use crate::{
     mailing::Mailing,
     meters::Meters,
     migrate::Migrate,
-    pages::Pages,
+    pages::{Pages, Shop},
     server::Places,
     stripe::Stripe,
     traces::{Tracer, Traces},
@@ -227,41 +229,12 @@ async fn serve_logged(
             )
         })?;
     let own_address = format!("http://{}", reachable(listener.local_addr()?));
-    let links = match &settings.server.frontend {
-        Some(links) => links.clone(),
-        None => Links::to(&own_address)?,
-    };
     let mailing = Mailing::of(&settings)?;
-
-    let mut builder = database
-        .auth(settings.accounts.signing_keys.clone())
-        .access_token_lifetime(settings.accounts.access_token_lifetime)
-        .enumeration_protection(settings.accounts.enumeration_protection)
-        .hashing(settings.accounts.hashing)
-        .service_name(&settings.server.service_name)
-        .test_mail_to(settings.mail.test_to.clone())
-        .unverified_account_lifetime(settings.accounts.unverified_lifetime);
-    if let Some(templates) = &settings.templates {
-        builder = builder.templates(templates.clone());
-    }
-    if let Some(google) = &settings.sign_in.google {
-        let callback = match &google.callback {
-            Some(callback) => callback.clone(),
-            None => RedirectUri::parse(&format!("{own_address}/auth/oauth/google/callback"))?,
-        };
-        let name = ProviderName::parse("google")?;
-        builder = builder.oauth_provider(name, callback, google.provider.clone());
-    }
-    if let Some(redis) = &settings.server.redis {
-        redis.connect().await;
-        builder = builder.attempt_limiter(redis.clone());
-    }
-    let builder = builder.allowed_redirects(settings.sign_in.allowed_redirects.iter().cloned());
-    let auth = mailing.offer(builder, links).build()?;
+    let auth = accounts(&settings, &database, &mailing, &own_address).await?;
 
     let mut billing = database.billing(&auth);
-    if let Some(stripe) = settings.payments.clone() {
-        billing = billing.stripe(stripe);
+    if let Some(payments) = &settings.payments {
+        billing = billing.stripe(payments.stripe.clone());
     }
     let mut routes = AuthRouter::new(&auth)
         .billing(billing.clone())
@@ -277,7 +250,17 @@ async fn serve_logged(
         .filter(|_| settings.environment == Environment::Development);
     let api = routes.clone().into_service();
     let api = ServiceExt::<Request<Body>>::map_response(api, pages::beside_a_page);
-    let app = Pages::new(auth.clone(), shown, routes.routes(), &settings.server)?
+    let mut pages = Pages::new(auth.clone(), shown, routes.routes(), &settings.server)?;
+    let fake = settings.payments.as_ref().and_then(|it| it.fake.as_ref());
+    if let Some(stripe) = fake {
+        stripe.open(&own_address, routes.clone().into_service());
+        pages = pages.selling(Shop {
+            billing: billing.clone(),
+            stripe: stripe.clone(),
+            back: FakeStripe::page(&own_address)?,
+        });
+    }
+    let app = pages
         .router(|page| page.fallback_service(api))
         .fallback_service(routes.into_service());
     let https = settings
@@ -311,6 +294,48 @@ async fn serve_logged(
         ended = &mut life => ended,
         () = signals.next() => Err("asked twice to stop: what was under way is cut off".into()),
     }
+}
+
+/// Accounts as they are set.
+async fn accounts(
+    settings: &Settings,
+    database: &Database,
+    mailing: &Mailing,
+    own_address: &str,
+) -> Result<Auth, BoxError> {
+    let links = match &settings.server.frontend {
+        Some(links) => links.clone(),
+        None => Links::to(own_address)?,
+    };
+
+    let mut builder = database
+        .auth(settings.accounts.signing_keys.clone())
+        .access_token_lifetime(settings.accounts.access_token_lifetime)
+        .enumeration_protection(settings.accounts.enumeration_protection)
+        .hashing(settings.accounts.hashing)
+        .service_name(&settings.server.service_name)
+        .test_mail_to(settings.mail.test_to.clone())
+        .unverified_account_lifetime(settings.accounts.unverified_lifetime);
+    if let Some(templates) = &settings.templates {
+        builder = builder.templates(templates.clone());
+    }
+    if let Some(google) = &settings.sign_in.google {
+        let callback = match &google.callback {
+            Some(callback) => callback.clone(),
+            None => RedirectUri::parse(&format!("{own_address}/auth/oauth/google/callback"))?,
+        };
+        let name = ProviderName::parse("google")?;
+        builder = builder.oauth_provider(name, callback, google.provider.clone());
+    }
+    if let Some(redis) = &settings.server.redis {
+        redis.connect().await;
+        builder = builder.attempt_limiter(redis.clone());
+    }
+    let fake = settings.payments.as_ref().and_then(|it| it.fake.as_ref());
+    let shop = fake.map(|_| FakeStripe::page(own_address)).transpose()?;
+    let allowed = settings.sign_in.allowed_redirects.iter().chain(&shop);
+    let builder = builder.allowed_redirects(allowed.cloned());
+    Ok(mailing.offer(builder, links).build()?)
 }
 
 /// Serves until `stopped`, then ends in order: requests, mails in hand, the database.
@@ -402,17 +427,26 @@ fn greeting(
         line("log shipping", &logstash.to_string());
     }
     match &settings.payments {
-        Some(stripe) => {
-            let catalogue = stripe.catalogue();
+        Some(payments) => {
+            let catalogue = payments.stripe.catalogue();
             let (plans, packs) = (catalogue.plans().len(), catalogue.packs().len());
+            let sold = format!("{plans} plan(s) and {packs} credit pack(s)");
+            let fake = payments.fake.is_some();
             line(
                 "stripe",
-                &format!("webhook for {plans} plan(s) and {packs} credit pack(s)"),
+                &if fake {
+                    format!(
+                        "a fake that takes no money, for {sold}: {own_address}{}",
+                        fake_stripe::PATH
+                    )
+                } else {
+                    sold
+                },
             );
         }
         None => line(
             "stripe",
-            "off (STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, CATALOG_FILE)",
+            "off (STRIPE_MODE=fake, or STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, CATALOG_FILE)",
         ),
     }
     if let Some(address) = numbers {

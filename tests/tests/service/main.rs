@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod data;
 mod edge;
+mod fake_stripe;
 mod google;
 mod hangup;
 mod ledger;

@@ -107,8 +107,8 @@ impl Pages {
     }
 }
 
-/// Mails open accounts: they are shown on this machine only, and not to a page whose name was pointed at it (DNS rebinding).
-fn is_local(peer: &PeerAddr, headers: &HeaderMap) -> bool {
+/// Mails open accounts, and payments of development cost nothing: they are shown on this machine only, and not to a page whose name was pointed at it (DNS rebinding).
+pub(super) fn is_local(peer: &PeerAddr, headers: &HeaderMap) -> bool {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());

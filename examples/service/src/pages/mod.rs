@@ -2,6 +2,7 @@
 
 mod links;
 mod mails;
+mod payments;
 mod problem;
 mod start;
 
@@ -22,7 +23,9 @@ use axum::{
 };
 use minijinja::{Environment, Value, context};
 
-use crate::{mail_folder::MailFolder, settings::Server};
+pub(crate) use self::payments::Shop;
+
+use crate::{fake_stripe, mail_folder::MailFolder, settings::Server};
 
 /// No script, no foreign resource, no frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -44,6 +47,8 @@ pub(crate) struct Pages {
     mails: Option<MailFolder>,
     /// What the start page lists.
     routes: Value,
+    /// In development only.
+    shop: Option<Shop>,
     service_name: Arc<str>,
     templates: Arc<Environment<'static>>,
 }
@@ -57,10 +62,12 @@ impl Pages {
     ) -> Result<Self, minijinja::Error> {
         let mut templates = Environment::new();
         for (name, source) in [
+            ("checkout.html", include_str!("checkout.html")),
             ("layout.html", include_str!("layout.html")),
             ("link.html", include_str!("link.html")),
             ("mail.html", include_str!("mail.html")),
             ("problem.html", include_str!("problem.html")),
+            ("shop.html", include_str!("shop.html")),
             ("start.html", include_str!("start.html")),
         ] {
             templates.add_template(name, source)?;
@@ -80,9 +87,16 @@ impl Pages {
                     }
                 })
                 .collect(),
+            shop: None,
             service_name: server.service_name.as_str().into(),
             templates: Arc::new(templates),
         })
+    }
+
+    /// With the pages of a payment provider that takes no money.
+    pub(crate) fn selling(mut self, shop: Shop) -> Self {
+        self.shop = Some(shop);
+        self
     }
 
     /// The routes; `beside_api` lets the API answer the other methods of a path that a page shares with it.
@@ -123,7 +137,18 @@ impl Pages {
         if self.mails.is_some() {
             router = router
                 .route("/mails/{name}", get(mails::mail).layer(shown.clone()))
-                .route("/mails/{name}/html", get(mails::html).layer(shown));
+                .route("/mails/{name}/html", get(mails::html).layer(shown.clone()));
+        }
+        if self.shop.is_some() {
+            let pages = Router::new()
+                .route("/", get(payments::shop))
+                .route("/buy", post(payments::buy))
+                .route("/checkout/{id}", get(payments::checkout))
+                .route("/checkout/{id}/pay", post(payments::pay))
+                .route("/checkout/{id}/fail", post(payments::decline))
+                .route("/{button}/{id}", post(payments::press))
+                .layer(shown);
+            router = router.nest(fake_stripe::PATH, pages);
         }
         router
             .layer(DefaultBodyLimit::max(16 * 1024))

@@ -23,7 +23,8 @@ pub(super) async fn explain(
         request.headers_mut().insert(RequestId::HEADER, value);
     }
     let mut answer = next.run(request).await;
-    if !answer.status().is_success() && !has_words(&answer) {
+    let is_refusal = answer.status().is_client_error() || answer.status().is_server_error();
+    if is_refusal && !has_words(&answer) {
         let page = pages.problem(answer.status(), &id);
         let allow = answer.headers_mut().remove(header::ALLOW);
         answer = page;

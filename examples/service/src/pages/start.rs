@@ -10,6 +10,7 @@ use axum::{
 use minijinja::{Value, context};
 
 use super::{Pages, mails};
+use crate::fake_stripe;
 
 pub(super) async fn start(
     State(pages): State<Pages>,
@@ -21,10 +22,11 @@ pub(super) async fn start(
         Some(folder) => mails::newest(folder).await,
         None => Value::from(()),
     };
+    let shop = pages.shop_for(&peer, &headers).map(|_| fake_stripe::PATH);
     let folder = folder.map(|folder| folder.path().display().to_string());
     pages.show(
         StatusCode::OK,
         "start.html",
-        context! { routes => pages.routes.clone(), mails, folder },
+        context! { routes => pages.routes.clone(), mails, folder, shop },
     )
 }

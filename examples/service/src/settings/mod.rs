@@ -16,7 +16,6 @@ mod traces;
 
 use std::{io, path::Path, str::FromStr};
 
-use auth_billing::Stripe;
 use auth_core::Templates;
 
 use self::reader::Reader;
@@ -25,6 +24,7 @@ pub(crate) use self::{
     database::Database,
     logs::Logs,
     mail::{Mail, Relay},
+    payments::Payments,
     server::Server,
     shown::{Setting, Source},
     sign_in::SignIn,
@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) logs: Logs,
     pub(crate) mail: Mail,
     /// `None`: nothing is sold.
-    pub(crate) payments: Option<Stripe>,
+    pub(crate) payments: Option<Payments>,
     pub(crate) server: Server,
     pub(crate) sign_in: SignIn,
     /// `None`: the built-in ones.
@@ -146,7 +146,7 @@ impl Settings {
         let mail = Mail::read(reader, production);
         let server = Server::read(reader, production, generated.internal_api_key);
         let sign_in = SignIn::read(reader, production);
-        let payments = payments::read(reader);
+        let payments = Payments::read(reader, production);
         let templates = reader.optional("MAIL_TEMPLATES", |folder| {
             Templates::with_overrides(folder.as_ref()).map_err(|error| chain(&error))
         });
@@ -359,7 +359,10 @@ mod tests {
         ];
         assert!(parse(&base).unwrap().payments.is_none());
         let settings = parse(&[&base[..], &stripe].concat()).unwrap();
-        assert_eq!(settings.payments.unwrap().catalogue().packs().len(), 1);
+        assert_eq!(
+            settings.payments.unwrap().stripe.catalogue().packs().len(),
+            1
+        );
         for (place, value) in [
             (0, "hunter2"),
             (0, "pk_test_hunter2"),

@@ -44,6 +44,7 @@ const PLAIN: &[&str] = &[
     "REDIS_CA_FILE",
     "SERVICE_NAME",
     "STRIPE_API_BASE",
+    "STRIPE_MODE",
     "SYSLOG_CA_FILE",
     "SYSLOG_HOST",
     "SYSLOG_PORT",
