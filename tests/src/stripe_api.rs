@@ -684,7 +684,7 @@ impl Books {
     }
 
     /// Notes the newest invoice of a subscription: what is charged, and for which prices.
-    fn invoice(&mut self, of: &str, reason: &str, amount: i64, lines: &[(i64, &str)], now: i64) {
+    fn invoice(&mut self, of: &str, reason: &str, amount: i64, lines: &[(i64, &str)], start: i64) {
         let id = self.name("in");
         let subscription = self.subscriptions.get_mut(of).unwrap();
         subscription["latest_invoice"] = id.clone().into();
@@ -694,7 +694,7 @@ impl Books {
             .map(|(amount, price)| {
                 json!({
                     "amount": amount, "price": {"id": price}, "proration": reason == "subscription_update",
-                    "period": {"start": now, "end": end},
+                    "period": {"start": start, "end": end},
                 })
             })
             .collect();
@@ -757,7 +757,7 @@ impl Books {
             }
             if old != new {
                 let lines = [(-share(old), &*old_price), (share(new), price)];
-                self.invoice(id, "subscription_update", difference, &lines, now);
+                self.invoice(id, "subscription_update", difference, &lines, from);
             }
         }
         (200, shown(&self.subscriptions[id], layout))
