@@ -66,7 +66,7 @@ impl Auth {
             let Some(Err(death)) = task.join_next().await else {
                 return;
             };
-            self.shared.duty.died(role);
+            self.shared.duty.owes_a_sign(role);
             self.shared.meters.restarted(role);
             if began.elapsed() > LONGEST_PAUSE {
                 pause = PAUSE;
@@ -91,8 +91,8 @@ impl Auth {
         let mut after = None;
         let mut begun = Instant::now();
         let mut rest = FIRST_SWEEP.mul_f64(self.chance());
+        duty.owes_a_sign(Role::Sweeper);
         loop {
-            duty.is_alive(Role::Sweeper, rest);
             tokio::select! {
                 biased;
                 _ = stopped.changed() => return,
@@ -105,14 +105,15 @@ impl Auth {
             let mut sweep = Sweep::of(&self, after);
             let mut steps = 0..STEPS;
             let round = loop {
-                duty.is_alive(Role::Sweeper, StdDuration::ZERO);
                 if !matches!(stopped.has_changed(), Ok(false)) {
                     return;
                 }
                 if steps.next().is_none() {
                     break Ok(true);
                 }
-                match sweep.step(&*self.store).await {
+                let step = sweep.step(&*self.store).await;
+                duty.is_alive(Role::Sweeper, StdDuration::ZERO);
+                match step {
                     Ok(true) => {}
                     done => break done,
                 }
@@ -135,6 +136,7 @@ impl Auth {
                     SWEEP.mul_f64(1.0 + self.chance() / 2.0)
                 }
             };
+            duty.is_alive(Role::Sweeper, rest);
         }
     }
 
@@ -147,7 +149,7 @@ impl Auth {
         };
         loop {
             // Until it calls for the first time it is beginning, and must get there.
-            duty.is_alive(Role::Watcher, StdDuration::ZERO);
+            duty.owes_a_sign(Role::Watcher);
             let watched = tokio::select! {
                 biased;
                 _ = stopped.changed() => return,

@@ -427,6 +427,7 @@ struct Deaf {
     inner: MemoryStore,
     looks_in_vain: Arc<AtomicUsize>,
     hears: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
     watches: Arc<AtomicUsize>,
 }
 
@@ -434,6 +435,7 @@ struct Deaf {
 impl Outbox for Deaf {
     async fn watch_mails(&self, wake: &(dyn Fn() + Send + Sync)) -> Result<(), StoreError> {
         self.watches.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panics.load(Ordering::SeqCst), "on purpose");
         if self.hears.load(Ordering::SeqCst) {
             wake();
         }
@@ -515,16 +517,61 @@ async fn a_watch_that_hangs_is_seen_and_begun_anew() {
         state() == WorkerState::Stuck
     })
     .await;
+    // To begin anew is no sign.
+    within(601, "another watch", || {
+        store.watches.load(Ordering::SeqCst) == 2
+    })
+    .await;
+    assert_eq!(state(), WorkerState::Stuck);
     store.hears.store(true, Ordering::SeqCst);
-    within(601, "another watch", || state() == WorkerState::Alive).await;
-    assert_eq!(store.watches.load(Ordering::SeqCst), 2);
+    within(601, "one that hears", || state() == WorkerState::Alive).await;
+    assert_eq!(store.watches.load(Ordering::SeqCst), 3);
     // It may hear of nothing for a long time, and cannot tell that from a connection that is gone.
-    within(601, "a third one", || {
-        store.watches.load(Ordering::SeqCst) == 3
+    within(601, "a fourth one", || {
+        store.watches.load(Ordering::SeqCst) == 4
     })
     .await;
     assert_eq!(state(), WorkerState::Alive);
     workers.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_dies_again_and_again_is_seen_until_one_hears() {
+    let store = Deaf::default();
+    store.panics.store(true, Ordering::SeqCst);
+    let auth = with_fragile(
+        store.clone(),
+        &Fragile::default(),
+        &FragileRandom::default(),
+    );
+    let workers = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.run_workers(std::future::pending()).await }
+    });
+    let state = || auth.mail_workers().state;
+    within(130, "the dead to be told", || state() == WorkerState::Stuck).await;
+    for _ in 0..5 {
+        let watches = store.watches.load(Ordering::SeqCst);
+        within(301, "the next one", || {
+            store.watches.load(Ordering::SeqCst) > watches
+        })
+        .await;
+        assert_eq!(state(), WorkerState::Stuck);
+    }
+    store.panics.store(false, Ordering::SeqCst);
+    store.hears.store(true, Ordering::SeqCst);
+    within(301, "one that hears", || state() == WorkerState::Alive).await;
+    workers.abort();
+}
+
+#[tokio::test]
+async fn a_host_without_workers_comes_past_mails_that_nobody_can_read() {
+    let (store, mailer) = (Deaf::default(), Fragile::default());
+    let auth = with_fragile(store.clone(), &mailer, &FragileRandom::default());
+    register(&auth, "ada").await;
+    store.looks_in_vain.store(100, Ordering::SeqCst);
+    assert_eq!(auth.send_due_mails().await.unwrap(), 1);
+    assert_eq!(mailer.sent.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -178,3 +178,53 @@ impl Drop for Waiter<'_> {
         drop(left);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use auth_tests::postgres;
+    use futures_util::FutureExt;
+    use sqlx::postgres::PgPoolOptions;
+
+    use super::Lender;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_gives_up_leaves_the_connection_to_others() {
+        let database = postgres::database().await;
+        let pool = PgPoolOptions::new().max_connections(1);
+        let lender = Lender::of_own(pool.connect_lazy(&database.url).unwrap());
+        let handed = || lender.turns.as_ref().unwrap().queue().handed.len();
+
+        let mut first = lender.checkout().await.unwrap();
+        first.is_clean = true;
+        {
+            let mut waiter = pin!(lender.next());
+            assert!(waiter.as_mut().now_or_never().is_none());
+            drop(first);
+            assert_eq!(handed(), 1);
+            // It never looks.
+        }
+        assert_eq!(handed(), 0);
+        let mut second = lender.checkout().await.unwrap();
+        second.is_clean = true;
+
+        let mut waiter = pin!(lender.next());
+        assert!(waiter.as_mut().now_or_never().is_none());
+        drop(second);
+        let mut third = waiter.await.unwrap();
+        assert_eq!(third.held.as_ref().unwrap().hands, 1);
+        assert_eq!(handed(), 0);
+
+        // What is left in the middle of something is nobody's.
+        third.is_clean = false;
+        let mut waiter = pin!(lender.next());
+        assert!(waiter.as_mut().now_or_never().is_none());
+        drop(third);
+        assert_eq!(handed(), 0);
+        let fourth = waiter.await.unwrap();
+        assert_eq!(fourth.held.as_ref().unwrap().hands, 0);
+        drop(fourth);
+        lender.pool.close().await;
+    }
+}

@@ -22,6 +22,10 @@
 //! takes 1.21 or newer with `max_prepared_statements` above 0, and time limits set for the role (a session's would be anybody's); that is not tested here.
 //! Without them it mixes up the prepared statements of its clients, and [`PgStore::connect`] refuses it ([`SchemaError::Pooler`]).
 //!
+//! Many writers at once are served faster by more connections: those that commit together share a flush of the disk.
+//!
+//! A repeated entry of the ledger is refused by an index and found then. The server logs that as an error, with the key; `log_min_error_statement` is the operator's.
+//!
 //! # Security
 //! `sslmode` in the URL decides about TLS: `disable`, `allow`, `prefer` (the default, which silently goes on without it), `require`, `verify-ca`, and
 //! `verify-full`, the only one that knows whom it talks to. `sslrootcert` names the certificate of a private authority.
@@ -92,6 +96,9 @@ impl PgStore {
     }
 
     /// As [`connect`](Self::connect), with a pool of another size, say: change what you need in [`pool_options`](Self::pool_options).
+    ///
+    /// Hooks of the pool run, and its lifetimes are looked at, when a connection passes through it: under load a connection goes straight to the next
+    /// unit of work that waits for one, up to a thousand times in a row.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).

@@ -145,8 +145,8 @@ impl Duty {
         self.change(|roster| roster.signs_due[role as usize] = None);
     }
 
-    /// Whoever follows has two minutes to make a sign, and further deaths do not lengthen them.
-    pub(crate) fn died(&self, role: Role) {
+    /// Whoever begins in the role, or follows in it, has two minutes to make a sign; who follows them then has no more.
+    pub(crate) fn owes_a_sign(&self, role: Role) {
         let by = Instant::now() + STUCK;
         self.change(|roster| {
             let due = &mut roster.signs_due[role as usize];

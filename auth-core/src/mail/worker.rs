@@ -73,12 +73,23 @@ impl Auth {
     pub async fn send_due_mails(&self) -> Result<usize, Error> {
         for count in 0..AT_ONCE {
             // Each when its turn comes: a claim is for the time that one mail can take.
-            let Some(claim) = self.claim(1).await?.0.pop() else {
-                return Ok(count);
-            };
-            self.clone().try_mail(claim).await;
+            match self.next_claim().await? {
+                Some(claim) => self.clone().try_mail(claim).await,
+                None => return Ok(count),
+            }
         }
         Ok(AT_ONCE)
+    }
+
+    /// One mail, also behind many that nobody can read: those are put off meanwhile, so there is an end.
+    async fn next_claim(&self) -> Result<Option<Claim>, Error> {
+        loop {
+            let (mut claimed, more) = self.claim(1).await?;
+            let claim = claimed.pop();
+            if claim.is_some() || !more {
+                return Ok(claim);
+            }
+        }
     }
 
     /// Also whether it stopped looking before it knew that there are no others.
@@ -291,15 +302,19 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// One short line for logs and terminals. A server that quotes the mail it refuses, whole or wrapped or encoded, must not bring a token there: what looks like
-/// a piece of one is left out.
+/// a piece of one is left out, and of an address all but its first letter and its domain.
 pub(super) fn presentable(reason: &str) -> String {
     const TOKEN: &str = "token=";
     reason
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
-        .map(|word| match word.find(TOKEN) {
-            Some(at) => word[..at + TOKEN.len()].to_owned(),
-            None => without_pieces(word),
+        .map(|word| match (word.find(TOKEN), word.rsplit_once('@')) {
+            (Some(at), _) => word[..at + TOKEN.len()].to_owned(),
+            (None, Some((local, domain))) => {
+                let first = local.chars().next().map(String::from).unwrap_or_default();
+                format!("{first}\u{2026}@{}", without_pieces(domain))
+            }
+            (None, None) => without_pieces(word),
         })
         .collect::<Vec<_>>()
         .join(" ")
@@ -353,6 +368,18 @@ mod tests {
             "550 5.7.1 [31mblocked: https://app.example.org/verify-email?token= bad"
         );
         assert_eq!(presentable(&"\u{e9}".repeat(1000)).chars().count(), 300);
+    }
+
+    #[test]
+    fn a_server_tells_no_address_of_those_it_refuses() {
+        assert_eq!(
+            presentable("550 5.1.1 <ada@example.org>: no such user here"),
+            "550 5.1.1 <\u{2026}@example.org>: no such user here"
+        );
+        assert_eq!(
+            presentable("rcpt=ada+x@b@example.org"),
+            "r\u{2026}@example.org"
+        );
     }
 
     #[test]

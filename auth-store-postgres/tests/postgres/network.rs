@@ -8,12 +8,9 @@ use auth_core::{
     time::Duration,
     types::{AccountKey, AuditEvent, Change, CredentialsVersion, Digest, Purpose, Record},
 };
-use auth_store_postgres::{
-    PgStore,
-    sqlx::{Connection, Executor},
-};
+use auth_store_postgres::PgStore;
 use auth_tests::postgres::{self, Proxy};
-use futures_util::future::{join_all, join3};
+use futures_util::future::join_all;
 
 use crate::{ABSENT, WHOLE, registration, rows_of, somebody};
 
@@ -109,47 +106,6 @@ async fn a_connection_that_others_wait_for_goes_from_hand_to_hand_without_a_test
     let counted = proxy.take_counts();
     assert!(counted.statements >= CALLS, "{counted:?}");
     assert!(counted.tests < CALLS / 10, "{counted:?}");
-}
-
-/// Those who have given up leave nothing behind that keeps the others from a connection, or the store from its end.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_gives_up_waiting_keeps_no_connection() {
-    let database = postgres::database().await;
-    let pool = PgStore::pool_options()
-        .max_connections(1)
-        .acquire_timeout(std::time::Duration::from_millis(500));
-    let store = PgStore::connect_with(&database.url, pool).await.unwrap();
-    let mut outside = database.raw().await;
-    let user = registered(&store, "ada").await;
-    let (mut answered, mut gave_up) = (0, 0);
-    for round in 0..10 {
-        // The connection waits for a lock, and the others for the connection.
-        let mut held = outside.begin().await.unwrap();
-        held.execute("lock table auth.users in access exclusive mode")
-            .await
-            .unwrap();
-        let key = AccountKey::Id(user.id);
-        let stuck = store.account(&key);
-        let others = join_all((0..10).map(|_| store.ping()));
-        let freed = async {
-            // Before they give up, then, and after.
-            tokio::time::sleep(std::time::Duration::from_millis(round * 100)).await;
-            held.rollback().await.unwrap();
-        };
-        let (stuck, others, ()) = join3(stuck, others, freed).await;
-        let stuck = stuck.map(|found| assert!(found.is_some(), "{round}"));
-        for answer in others.into_iter().chain([stuck]) {
-            match answer {
-                Ok(()) => answered += 1,
-                Err(StoreError::Unavailable(_)) => gave_up += 1,
-                Err(other) => panic!("{round}: {other:?}"),
-            }
-        }
-    }
-    store.ping().await.unwrap();
-    assert!(answered > 0 && gave_up > 0, "{answered} {gave_up}");
-    let closed = tokio::time::timeout(std::time::Duration::from_secs(5), store.close());
-    closed.await.unwrap();
 }
 
 /// The wire breaks at each message of a statement in turn.

@@ -175,6 +175,7 @@ async fn what_was_given_up_is_listed_tried_again_or_dropped() {
             "{line}"
         );
     }
+    assert!(!service.log().contains("ada@"), "{}", service.log());
     let id = lines[0].split_whitespace().next().unwrap();
 
     server.behave("accept");
