@@ -100,7 +100,7 @@ async fn a_request_costs_no_more_round_trips_than_it_needs() {
         let id = format!("evt_{name}");
         let paid = event(&id, "checkout.session.completed", app.seconds(), &paid);
         app.delivery(&paid).await.ok(200);
-        count("a purchase", 14);
+        count("a purchase", 17);
         app.delivery(&paid).await.ok(200);
         count("a purchase that is told again", 4);
 
