@@ -65,6 +65,21 @@ impl PgScope {
     }
 }
 
+/// What was claimed before a look that failed: thrown away, it would wait for the end of its lease. The next call meets the error, if it lasts.
+fn so_far(claims: Claims, error: StoreError) -> Result<Claims, StoreError> {
+    if claims.mails.is_empty() && claims.given_up.is_empty() {
+        return Err(error);
+    }
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "a look for due mails failed after others had found some"
+    );
+    Ok(Claims {
+        more: true,
+        ..claims
+    })
+}
+
 macro_rules! ports {
     ($store:ty) => {
         #[async_trait]
@@ -388,15 +403,16 @@ macro_rules! ports {
                 let mut claims = Claims::default();
                 let mut wanted = limit;
                 for _ in 0..LOOKS {
+                    let look = (now, lease, wanted);
                     let found = self
-                        .run(
-                            Bond::Writes,
-                            (now, lease, wanted),
-                            |c, (now, lease, wanted)| {
-                                Box::pin(outbox::claim(c, *now, *lease, *wanted))
-                            },
-                        )
-                        .await?;
+                        .run(Bond::Writes, look, |c, (now, lease, wanted)| {
+                            Box::pin(outbox::claim(c, *now, *lease, *wanted))
+                        })
+                        .await;
+                    let found = match found {
+                        Ok(found) => found,
+                        Err(error) => return so_far(claims, error),
+                    };
                     let is_all = found.rows < wanted;
                     wanted = wanted.saturating_sub(
                         u32::try_from(found.claims.mails.len()).unwrap_or(u32::MAX),
@@ -408,8 +424,11 @@ macro_rules! ports {
                             .run(Bond::Writes, found.unreadable, |c, mails| {
                                 Box::pin(outbox::give_back(c, mails))
                             })
-                            .await?;
-                        claims.given_up.extend(over);
+                            .await;
+                        match over {
+                            Ok(over) => claims.given_up.extend(over),
+                            Err(error) => return so_far(claims, error),
+                        }
                     }
                     // Others may be due behind what was no mail for us.
                     if is_all || wanted == 0 {

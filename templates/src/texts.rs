@@ -1,9 +1,12 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::resolver::ResolverError;
 use fluent_bundle::{FluentArgs, FluentError, FluentResource};
-use fluent_syntax::ast::{Expression, InlineExpression, Pattern, PatternElement};
+use fluent_syntax::ast::{
+    Entry, Expression, Identifier, InlineExpression, NamedArgument, Pattern, PatternElement,
+};
 use unic_langid::{CharacterDirection, LanguageIdentifier};
 
 use crate::TemplateError;
@@ -25,9 +28,20 @@ pub(crate) struct Texts {
 
 pub(crate) struct Language {
     identifier: LanguageIdentifier,
-    bundle: FluentBundle<FluentResource>,
+    bundle: FluentBundle<Arc<FluentResource>>,
+    /// Those of the bundle, which shows no terms.
+    resources: Vec<Arc<FluentResource>>,
     /// File and line of each message.
     places: HashMap<String, (String, u32)>,
+}
+
+/// What the variables of a pattern may be.
+#[derive(Clone, Copy)]
+enum Values<'v> {
+    /// Those that the mail or page is written with.
+    Ours(&'v FluentArgs<'v>),
+    /// Those that the call of a term names; it sees no others, nor does a message inside of it.
+    OfCall(&'v [NamedArgument<&'v str>]),
 }
 
 impl Texts {
@@ -131,6 +145,7 @@ impl Language {
         Self {
             identifier,
             bundle,
+            resources: Vec::new(),
             places: HashMap::new(),
         }
     }
@@ -138,7 +153,7 @@ impl Language {
     /// Later files replace messages of earlier ones.
     fn add(&mut self, file: File) -> Result<(), TemplateError> {
         let path = file.path.clone();
-        let resource = parse(file)?;
+        let resource = Arc::new(parse(file)?);
         for (number, line) in (1..).zip(resource.source().lines()) {
             let in_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
             let id = &line[..line.find(|c| !in_id(c)).unwrap_or(line.len())];
@@ -146,7 +161,8 @@ impl Language {
                 self.places.insert(id.to_owned(), (path.clone(), number));
             }
         }
-        self.bundle.add_resource_overriding(resource);
+        self.bundle.add_resource_overriding(Arc::clone(&resource));
+        self.resources.push(resource);
         Ok(())
     }
 
@@ -157,7 +173,7 @@ impl Language {
         let fault = errors
             .into_iter()
             .next()
-            .or_else(|| self.hidden_fault(pattern, args, &mut Vec::new()));
+            .or_else(|| self.hidden_fault(pattern, Values::Ours(args), &mut Vec::new()));
         let Some(source) = fault else {
             return Some(Ok(text.into_owned()));
         };
@@ -171,11 +187,12 @@ impl Language {
         }))
     }
 
-    /// What these values do not show and others would: a fault in another variant, here or in a message that this one refers to.
+    /// What these values do not show and others would: a fault in another variant, here or in what this one refers to. And what fluent shows to readers
+    /// without an error: a variable that a term does not get.
     fn hidden_fault<'a>(
         &'a self,
         pattern: &'a Pattern<&'a str>,
-        args: &FluentArgs<'_>,
+        values: Values<'a>,
         inside: &mut Vec<&'a Pattern<&'a str>>,
     ) -> Option<FluentError> {
         if inside.iter().any(|outer| std::ptr::eq(*outer, pattern)) {
@@ -184,45 +201,124 @@ impl Language {
         inside.push(pattern);
         let fault = pattern.elements.iter().find_map(|element| match element {
             PatternElement::TextElement { .. } => None,
-            // There are no functions, and a choice by one would take the default without a word.
-            PatternElement::Placeable {
-                expression:
-                    Expression::Select {
-                        selector: selector @ InlineExpression::FunctionReference { .. },
-                        ..
-                    },
-            } => Some(ResolverError::from(selector).into()),
             PatternElement::Placeable { expression } => {
-                self.parts(expression).into_iter().find_map(|part| {
-                    let mut errors = Vec::new();
-                    self.bundle.format_pattern(part, Some(args), &mut errors);
-                    let fault = errors.into_iter().next();
-                    fault.or_else(|| self.hidden_fault(part, args, inside))
-                })
+                self.fault_of_expression(expression, values, inside)
             }
         });
         inside.pop();
         fault
     }
 
-    /// All that an expression may show. Not a term's: it sees no values of ours.
-    fn parts<'a>(&'a self, expression: &'a Expression<&'a str>) -> Vec<&'a Pattern<&'a str>> {
+    fn fault_of_expression<'a>(
+        &'a self,
+        expression: &'a Expression<&'a str>,
+        values: Values<'a>,
+        inside: &mut Vec<&'a Pattern<&'a str>>,
+    ) -> Option<FluentError> {
         match expression {
-            Expression::Select { variants, .. } => {
-                variants.iter().map(|variant| &variant.value).collect()
+            Expression::Inline(inline) => self.fault_of_inline(inline, values, inside),
+            Expression::Select { selector, variants } => {
+                let fault = match (selector, values) {
+                    // How a term asks for a grammatical case; most calls leave it at the default.
+                    (InlineExpression::VariableReference { .. }, Values::OfCall(_)) => None,
+                    _ => self.fault_of_inline(selector, values, inside),
+                };
+                let mut variants = variants.iter();
+                fault.or_else(|| {
+                    variants.find_map(|variant| self.fault_of_part(&variant.value, values, inside))
+                })
             }
-            Expression::Inline(InlineExpression::Placeable { expression }) => {
-                self.parts(expression)
+        }
+    }
+
+    fn fault_of_inline<'a>(
+        &'a self,
+        inline: &'a InlineExpression<&'a str>,
+        values: Values<'a>,
+        inside: &mut Vec<&'a Pattern<&'a str>>,
+    ) -> Option<FluentError> {
+        let (part, values) = match inline {
+            InlineExpression::StringLiteral { .. } | InlineExpression::NumberLiteral { .. } => {
+                return None;
             }
-            Expression::Inline(InlineExpression::MessageReference { id, attribute }) => {
-                let message = self.bundle.get_message(id.name);
-                let part = message.and_then(|message| match attribute {
-                    Some(attribute) => Some(message.get_attribute(attribute.name)?.value()),
-                    None => message.value(),
-                });
-                part.into_iter().collect()
+            InlineExpression::Placeable { expression } => {
+                return self.fault_of_expression(expression, values, inside);
             }
-            Expression::Inline(_) => Vec::new(),
+            InlineExpression::VariableReference { id } if values.hold(id.name) => return None,
+            // There are no functions, and a choice by one would take the default without a word.
+            InlineExpression::VariableReference { .. }
+            | InlineExpression::FunctionReference { .. } => (None, values),
+            InlineExpression::MessageReference { id, attribute } => {
+                (self.message(id, attribute.as_ref()), values)
+            }
+            InlineExpression::TermReference {
+                id,
+                attribute,
+                arguments,
+            } => {
+                let named = arguments.as_ref().map_or(&[][..], |it| &it.named);
+                (self.term(id, attribute.as_ref()), Values::OfCall(named))
+            }
+        };
+        match part {
+            Some(part) => self.fault_of_part(part, values, inside),
+            None => Some(ResolverError::from(inline).into()),
+        }
+    }
+
+    fn fault_of_part<'a>(
+        &'a self,
+        part: &'a Pattern<&'a str>,
+        values: Values<'a>,
+        inside: &mut Vec<&'a Pattern<&'a str>>,
+    ) -> Option<FluentError> {
+        let mut errors = Vec::new();
+        // Fluent bounds what a text may unfold to.
+        if let Values::Ours(args) = values {
+            self.bundle.format_pattern(part, Some(args), &mut errors);
+        }
+        let fault = errors.into_iter().next();
+        fault.or_else(|| self.hidden_fault(part, values, inside))
+    }
+
+    fn message<'a>(
+        &'a self,
+        id: &Identifier<&str>,
+        attribute: Option<&Identifier<&str>>,
+    ) -> Option<&'a Pattern<&'a str>> {
+        let message = self.bundle.get_message(id.name)?;
+        match attribute {
+            Some(attribute) => Some(message.get_attribute(attribute.name)?.value()),
+            None => message.value(),
+        }
+    }
+
+    fn term<'a>(
+        &'a self,
+        id: &Identifier<&str>,
+        attribute: Option<&Identifier<&str>>,
+    ) -> Option<&'a Pattern<&'a str>> {
+        let entries = self.resources.iter().flat_map(|it| it.entries());
+        let term = entries
+            .filter_map(|entry| match entry {
+                Entry::Term(term) if term.id.name == id.name => Some(term),
+                _ => None,
+            })
+            .last()?;
+        let Some(wanted) = attribute else {
+            return Some(&term.value);
+        };
+        let mut attributes = term.attributes.iter();
+        let found = attributes.find(|attribute| attribute.id.name == wanted.name)?;
+        Some(&found.value)
+    }
+}
+
+impl Values<'_> {
+    fn hold(self, variable: &str) -> bool {
+        match self {
+            Self::Ours(args) => args.get(variable).is_some(),
+            Self::OfCall(named) => named.iter().any(|it| it.name.name == variable),
         }
     }
 }
@@ -406,6 +502,41 @@ mod tests {
                 "{ NUMBER($n) ->\n   *[other] many\n}".to_owned(),
                 "function: NUMBER()",
             ),
+            (
+                "{ { NUMBER($n) ->\n    [one] x\n   *[other] y\n} }".to_owned(),
+                "function: NUMBER()",
+            ),
+            (
+                "{ -c }\n-c = { PLATFORM() ->\n   *[other] x\n}".to_owned(),
+                "function: PLATFORM()",
+            ),
+            (
+                "{ -c.d ->\n   *[other] x\n}\n-c = c\n    .d = { PLATFORM() ->\n   *[other] x\n}"
+                    .to_owned(),
+                "function: PLATFORM()",
+            ),
+            ("{ -c }\n-c = { $n } times".to_owned(), "variable: $n"),
+            (
+                "{ -c(m: 1) }\n-c = { $m } of { $n }".to_owned(),
+                "variable: $n",
+            ),
+            (
+                "{ -c(m: 1) }\n-c = { $m ->\n    [one] 1\n   *[other] { $n }\n}".to_owned(),
+                "variable: $n",
+            ),
+            (
+                select("{ -c(n: 1) }") + "\n-c = { -d }\n-d = { $n }",
+                "variable: $n",
+            ),
+            ("{ -c }\n-c = { b }\nb = { $n }".to_owned(), "variable: $n"),
+            (
+                "{ -c(m: 1) }\n-c = { $m ->\n    [one] 1\n   *[other] { -c }\n}".to_owned(),
+                "Cyclic",
+            ),
+            (
+                "{ -c(m: 1) }\n-c = { $m ->\n   *[one] 1\n    [other] { -nowhere }\n}".to_owned(),
+                "term: -nowhere",
+            ),
             (select("{ a }"), "Cyclic"),
             (select("{ b }") + "\nb = { a }", "Cyclic"),
         ] {
@@ -429,6 +560,14 @@ mod tests {
         )]);
         let args = FluentArgs::from_iter([("n", 24)]);
         assert_eq!(texts.format(0, "a", &args).unwrap(), "b b X");
+    }
+
+    #[test]
+    fn a_term_shows_what_its_call_names_and_may_choose_by_what_it_does_not() {
+        let messages = "a = { -c(case: \"x\", n: 3) } { -c(n: 2) }\n-c = { $case ->\n    [x] X\n   *[y] Y\n} { $n }";
+        let texts = texts(&[("en.ftl", "-c = { $nobody }"), ("en.ftl", messages)]);
+        let args = FluentArgs::new();
+        assert_eq!(texts.format(0, "a", &args).unwrap(), "X 3 Y 2");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Claims {
     pub mails: Vec<ClaimedMail>,
     /// Became dead letters by the way.
     pub given_up: Vec<MailId>,
-    /// Others may be due, behind mails that nobody could read: the call found so many that it stopped looking.
+    /// Others may be due: the call stopped looking, at a failure after it had found these, or because mails that nobody could read were too many.
     pub more: bool,
 }
 

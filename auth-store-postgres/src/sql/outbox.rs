@@ -22,6 +22,8 @@ pub(crate) struct Found {
 
 pub(crate) struct Unreadable {
     id: Uuid,
+    /// Names the claim, as in [`ClaimedMail`].
+    lease: OffsetDateTime,
     /// `None` when it is given up.
     due_at: Option<OffsetDateTime>,
 }
@@ -66,39 +68,41 @@ pub(crate) async fn claim(
     };
     for row in &rows {
         let id: Uuid = row.try_get("id")?;
-        if row.try_get::<Option<OffsetDateTime>, _>("lease")?.is_none() {
+        let Some(lease) = row.try_get("lease")? else {
             found.claims.given_up.push(MailId::from_uuid(id));
             continue;
-        }
+        };
         match claimed(row) {
             Ok(mail) => found.claims.mails.push(mail),
             Err(error) => {
                 tracing::warn!(mail = %id, %error, "a queued mail cannot be read by this version");
                 let due_at = put_off(now, row.try_get("first_try_at")?);
-                found.unreadable.push(Unreadable { id, due_at });
+                found.unreadable.push(Unreadable { id, lease, due_at });
             }
         }
     }
     Ok(found)
 }
 
-/// Gives back what was claimed and cannot be read, as if nobody had tried; those that are given up.
+/// Gives back what was claimed and cannot be read, as if nobody had tried, unless somebody else has claimed it since; those that are given up.
 pub(crate) async fn give_back(
     connection: &mut PgConnection,
     mails: &[Unreadable],
 ) -> sqlx::Result<Vec<MailId>> {
-    let (ids, due): (Vec<Uuid>, Vec<Option<OffsetDateTime>>) =
-        mails.iter().map(|mail| (mail.id, mail.due_at)).unzip();
+    let ids: Vec<Uuid> = mails.iter().map(|mail| mail.id).collect();
+    let leases: Vec<OffsetDateTime> = mails.iter().map(|mail| mail.lease).collect();
+    let due: Vec<Option<OffsetDateTime>> = mails.iter().map(|mail| mail.due_at).collect();
     let over: Vec<Uuid> = sqlx::query_scalar(
         "with given_back as (
-             update auth.outbox o set attempts = greatest(attempts - 1, 0), lease = null, due_at = mail.due_at, last_error = $3
-             from unnest($1::uuid[], $2::timestamptz[]) as mail (id, due_at)
-             where o.id = mail.id and lease is not null
+             update auth.outbox o set attempts = greatest(attempts - 1, 0), lease = null, due_at = mail.due_at, last_error = $4
+             from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as mail (id, lease, due_at)
+             where o.id = mail.id and o.lease = mail.lease
              returning o.id, o.due_at
          )
          select id from given_back where due_at is null",
     )
     .bind(ids)
+    .bind(leases)
     .bind(due)
     .bind(UNREADABLE)
     .fetch_all(connection)

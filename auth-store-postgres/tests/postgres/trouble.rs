@@ -22,7 +22,7 @@ use auth_core::{
 };
 use auth_store_postgres::{
     PgStore,
-    sqlx::{self, Connection, Executor},
+    sqlx::{self, Connection, Executor, PgConnection},
 };
 use auth_tests::postgres::{self, Database};
 
@@ -426,6 +426,99 @@ async fn however_many_mails_a_newer_version_wrote_a_claim_ends_and_the_next_goes
         let ids: Vec<_> = claims.mails.iter().map(|claim| claim.mail.id).collect();
         assert_eq!((ids, claims.more), (claimed, more));
     }
+}
+
+/// Two mails, of which only the second is one for this version.
+async fn a_foreign_mail_and_ours(store: &PgStore, outside: &mut PgConnection) -> [QueuedMail; 2] {
+    let ada = registered(store, "ada").await;
+    let mails = [0, 1].map(|second| mail(&ada, at(second)));
+    let record = Record {
+        mails: mails.clone().into(),
+        audit: Vec::new(),
+    };
+    store.append(record).await.unwrap();
+    sqlx::query("update auth.outbox set letter = '{\"template\":\"postcard\"}' where id = $1")
+        .bind(mails[0].id.as_uuid())
+        .execute(outside)
+        .await
+        .unwrap();
+    mails
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_mail_that_another_worker_claims_just_now_is_left_to_it() {
+    let database = postgres::database().await;
+    let store = database.store().await;
+    let mut outside = database.raw().await;
+    let [foreign, ours] = a_foreign_mail_and_ours(&store, &mut outside).await;
+    // Holds up what follows a claim, which is when mails are given back.
+    outside
+        .execute(
+            "create function wait() returns trigger language plpgsql as $$ begin
+                 if exists (select from auth.outbox where lease is not null) then
+                     perform pg_advisory_xact_lock(7);
+                 end if;
+                 return null;
+             end $$;
+             create trigger wait before update on auth.outbox execute function wait();
+             select pg_advisory_lock(7)",
+        )
+        .await
+        .unwrap();
+    let claiming = tokio::spawn({
+        let store = store.clone();
+        async move { store.claim_mails(at(60), time::Duration::MINUTE, 2).await }
+    });
+    somebody_waits(&mut outside).await;
+    let taken_over = sqlx::query(
+        "update auth.outbox set attempts = attempts + 1, lease = lease + interval '1 minute' where id = $1",
+    )
+    .bind(foreign.id.as_uuid())
+    .execute(&mut outside)
+    .await
+    .unwrap();
+    assert_eq!(taken_over.rows_affected(), 1);
+    outside
+        .execute("select pg_advisory_unlock(7)")
+        .await
+        .unwrap();
+
+    let claims = claiming.await.unwrap().unwrap();
+    let claimed: Vec<_> = claims.mails.iter().map(|claim| claim.mail.id).collect();
+    assert_eq!(claimed, [ours.id]);
+    let (attempts, is_claimed): (i32, bool) =
+        sqlx::query_as("select attempts, lease is not null from auth.outbox where id = $1")
+            .bind(foreign.id.as_uuid())
+            .fetch_one(&mut outside)
+            .await
+            .unwrap();
+    assert_eq!((attempts, is_claimed), (2, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_claimed_before_a_look_that_fails_is_told_and_the_next_call_meets_the_error() {
+    let database = postgres::database().await;
+    let store = database.store().await;
+    let mut outside = database.raw().await;
+    let [_, ours] = a_foreign_mail_and_ours(&store, &mut outside).await;
+    outside
+        .execute(
+            "create function fail() returns trigger language plpgsql as $$ begin
+                 if exists (select from auth.outbox where lease is not null) then
+                     raise exception 'no more';
+                 end if;
+                 return null;
+             end $$;
+             create trigger fail before update on auth.outbox execute function fail()",
+        )
+        .await
+        .unwrap();
+    let claims = store.claim_mails(at(60), time::Duration::MINUTE, 2).await;
+    let claims = claims.unwrap();
+    let claimed: Vec<_> = claims.mails.iter().map(|claim| claim.mail.id).collect();
+    assert_eq!((claimed, claims.more), (vec![ours.id], true));
+    let next = store.claim_mails(at(60), time::Duration::MINUTE, 2).await;
+    assert!(matches!(next, Err(StoreError::Backend(_))), "{next:?}");
 }
 
 /// Mails to others than the one whom a fact is about: dropped when they are gone, and the fact is written all the same.
