@@ -66,7 +66,7 @@ async fn an_empty_environment_serves() {
                 .to_owned(),
             "  enumeration   not protected (ENUMERATION_PROTECTION=true)".to_owned(),
             "  google        off (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET)".to_owned(),
-            "  stripe        off (STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, CATALOG_FILE)"
+            "  stripe        off (STRIPE_MODE=fake, or STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, CATALOG_FILE)"
                 .to_owned(),
         ]
     );
