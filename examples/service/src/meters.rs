@@ -135,7 +135,7 @@ struct Outside {
     database: Database,
     looked: Option<Instant>,
     /// One that takes longer than it is waited for goes on, and no second one is begun beside it.
-    looking: Option<JoinHandle<Result<MailQueue, Error>>>,
+    looking: Option<(Instant, JoinHandle<Result<MailQueue, Error>>)>,
     connections: [Gauge; 2],
     dead: Gauge,
     failed: Counter,
@@ -239,10 +239,16 @@ impl Outside {
     }
 
     async fn queue(&mut self) -> Option<MailQueue> {
+        // What was found a while ago is not how things are.
+        let is_stale = |looking: &mut (Instant, JoinHandle<_>)| {
+            looking.1.is_finished() && looking.0.elapsed() >= LOOK
+        };
+        drop(self.looking.take_if(is_stale));
         let auth = self.auth.clone();
-        let looking = self
-            .looking
-            .get_or_insert_with(|| tokio::spawn(async move { auth.mail_queue().await }));
+        let (_, looking) = self.looking.get_or_insert_with(|| {
+            let looking = tokio::spawn(async move { auth.mail_queue().await });
+            (Instant::now(), looking)
+        });
         let looked = timeout(PATIENCE, looking).await.ok()?;
         self.looking = None;
         looked.ok()?.ok()
