@@ -25,7 +25,7 @@ mod user;
 
 use std::{
     error::Error as StdError,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     future::pending,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -199,12 +199,31 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     let logs = Logs::start(&settings)?;
     let traces = Traces::start(&settings)?;
     let served = serve_logged(settings, meters, traces.as_ref().map(Traces::tracer)).await;
+    // Whoever asks twice is not kept waiting by those who should take the last words.
+    if matches!(&served, Err(error) if error.is::<AskedTwice>()) {
+        if let Some(traces) = traces {
+            traces.abandon();
+        }
+        return served;
+    }
     if let Some(traces) = traces {
         traces.finish().await;
     }
     logs.finish().await;
     served
 }
+
+/// Ends the service at once.
+#[derive(Debug)]
+struct AskedTwice;
+
+impl fmt::Display for AskedTwice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("asked twice to stop: what was under way is cut off")
+    }
+}
+
+impl StdError for AskedTwice {}
 
 async fn serve_logged(
     settings: Settings,
@@ -292,7 +311,7 @@ async fn serve_logged(
     drop(stop);
     tokio::select! {
         ended = &mut life => ended,
-        () = signals.next() => Err("asked twice to stop: what was under way is cut off".into()),
+        () = signals.next() => Err(AskedTwice.into()),
     }
 }
 

@@ -9,12 +9,15 @@ use std::{
 
 use auth_tests::{
     PASSWORD,
-    process::{Home, Launch},
+    process::{Home, Launch, Signal},
     telemetry::python,
 };
 use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+};
 
 /// Reads one batch and writes it as JSON.
 const DECODE: &str = "
@@ -230,4 +233,26 @@ async fn a_collector_that_is_away_or_silent_holds_up_nobody() {
         assert!(ended.status.success(), "{ended:?}");
         assert!(stopped.elapsed() < Duration::from_secs(20), "{ended:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_twice_does_not_wait_for_a_silent_collector() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let home = Home::new();
+    let service = traced(&home, &format!("http://{}", silent.local_addr().unwrap()))
+        .start()
+        .await;
+    // Without its end it keeps the first stop from ending.
+    let mut endless = TcpStream::connect(service.authority()).await.unwrap();
+    let head = "POST /auth/register HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+    endless.write_all(head.as_bytes()).await.unwrap();
+    service.get("/health").await.ok(200);
+    service.signal(Signal::TERM);
+    service.logged("asked to stop").await;
+    let asked = Instant::now();
+    service.signal(Signal::TERM);
+    let ended = service.end().await;
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    // The last spans would have five seconds.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{ended:?}");
 }
