@@ -130,8 +130,11 @@ impl FakeStripe {
         };
         match told {
             Some(told) => {
-                self.tell(told).await;
-                true
+                // A task of its own: whoever closes the page has pressed the button all the same.
+                let fake = self.clone();
+                tokio::spawn(async move { fake.tell(told).await })
+                    .await
+                    .is_ok()
             }
             None => false,
         }

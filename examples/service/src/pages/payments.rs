@@ -7,16 +7,16 @@ use auth_core::{
 };
 use auth_tower::PeerAddr;
 use axum::{
-    Extension, Form,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    Form,
+    extract::{FromRequestParts, Path},
+    http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Redirect, Response},
 };
 use minijinja::{Value, context};
 use serde::Deserialize;
 
 use super::{Pages, mails::is_local};
-use crate::fake_stripe::{Button, CURRENCY, FakeStripe, PATH};
+use crate::fake_stripe::{Button, CURRENCY, FakeStripe, PATH, Session};
 
 /// Of payments and of subscriptions.
 const NEWEST: usize = 20;
@@ -41,26 +41,36 @@ pub(super) struct Order {
     item: String,
 }
 
-pub(super) async fn shop(
-    State(pages): State<Pages>,
-    Extension(peer): Extension<PeerAddr>,
-    headers: HeaderMap,
-) -> Response {
-    match pages.shop_for(&peer, &headers) {
-        Some(shop) => pages.show_shop(StatusCode::OK, shop, None).await,
-        None => StatusCode::NOT_FOUND.into_response(),
+/// The shop, for those who may look into it: nobody else comes to any page of it.
+pub(super) struct Open {
+    pages: Pages,
+    shop: Shop,
+}
+
+impl FromRequestParts<Pages> for Open {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, StatusCode> {
+        let peer = parts.extensions.get::<PeerAddr>();
+        let shop = peer.and_then(|peer| pages.shop_for(peer, &parts.headers));
+        Ok(Self {
+            pages: pages.clone(),
+            shop: shop.ok_or(StatusCode::NOT_FOUND)?.clone(),
+        })
     }
 }
 
-pub(super) async fn buy(
-    State(pages): State<Pages>,
-    Extension(peer): Extension<PeerAddr>,
-    headers: HeaderMap,
-    Form(order): Form<Order>,
-) -> Response {
-    let Some(shop) = pages.shop_for(&peer, &headers) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
+impl Open {
+    fn session(&self, id: &str) -> Result<Session, StatusCode> {
+        self.shop.stripe.session(id).ok_or(StatusCode::NOT_FOUND)
+    }
+}
+
+pub(super) async fn shop(Open { pages, shop }: Open) -> Response {
+    pages.show_shop(StatusCode::OK, &shop, None).await
+}
+
+pub(super) async fn buy(Open { pages, shop }: Open, Form(order): Form<Order>) -> Response {
     match shop.order(&pages.auth, &order).await {
         Ok(page) => Redirect::to(&page).into_response(),
         Err(error) => {
@@ -70,21 +80,13 @@ pub(super) async fn buy(
                 other => crate::chain(&other),
             };
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            pages.show_shop(status, shop, Some(message)).await
+            pages.show_shop(status, &shop, Some(message)).await
         }
     }
 }
 
-pub(super) async fn checkout(
-    State(pages): State<Pages>,
-    Extension(peer): Extension<PeerAddr>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Response {
-    let shop = pages.shop_for(&peer, &headers);
-    let Some(session) = shop.and_then(|shop| shop.stripe.session(&id)) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
+pub(super) async fn checkout(open: Open, Path(id): Path<String>) -> Result<Response, StatusCode> {
+    let session = open.session(&id)?;
     let values = context! {
         amount => money(session.amount),
         id,
@@ -92,42 +94,23 @@ pub(super) async fn checkout(
         item => session.item,
         path => PATH,
     };
-    pages.show_under(POLICY, StatusCode::OK, "checkout.html", values)
+    let pages = &open.pages;
+    Ok(pages.show_under(POLICY, StatusCode::OK, "checkout.html", values))
 }
 
-pub(super) async fn pay(
-    State(pages): State<Pages>,
-    Extension(peer): Extension<PeerAddr>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Response {
-    let shop = pages.shop_for(&peer, &headers);
-    let Some((shop, session)) = shop.and_then(|shop| Some((shop, shop.stripe.session(&id)?)))
-    else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
+pub(super) async fn pay(open: Open, Path(id): Path<String>) -> Result<Redirect, StatusCode> {
+    let session = open.session(&id)?;
     // Pressed twice, it is paid once, and the second one comes to the same page.
-    shop.stripe.press(Button::Pay, &id).await;
-    Redirect::to(&session.success_url).into_response()
+    open.shop.stripe.press(Button::Pay, &id).await;
+    Ok(Redirect::to(&session.success_url))
 }
 
-pub(super) async fn decline(
-    State(pages): State<Pages>,
-    Extension(peer): Extension<PeerAddr>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Response {
-    let shop = pages.shop_for(&peer, &headers);
-    match shop.and_then(|shop| shop.stripe.session(&id)) {
-        Some(session) => Redirect::to(&session.cancel_url).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
+pub(super) async fn decline(open: Open, Path(id): Path<String>) -> Result<Redirect, StatusCode> {
+    Ok(Redirect::to(&open.session(&id)?.cancel_url))
 }
 
 pub(super) async fn press(
-    State(pages): State<Pages>,
-    Extension(peer): Extension<PeerAddr>,
-    headers: HeaderMap,
+    Open { pages, shop }: Open,
     Path((button, id)): Path<(String, String)>,
 ) -> Response {
     let button = match &*button {
@@ -137,15 +120,12 @@ pub(super) async fn press(
         "cancel" => Button::Cancel,
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
-    let Some(shop) = pages.shop_for(&peer, &headers) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
     if shop.stripe.press(button, &id).await {
         Redirect::to(PATH).into_response()
     } else {
         let message = "There is nothing left to do about it.".to_owned();
         pages
-            .show_shop(StatusCode::CONFLICT, shop, Some(message))
+            .show_shop(StatusCode::CONFLICT, &shop, Some(message))
             .await
     }
 }
