@@ -248,10 +248,11 @@ mod tests {
                 "http://x:hunter2@localhost:4318",
             ),
             ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x=hunter2"),
         ])
         .err()
         .unwrap();
-        assert_eq!(faults.len(), 21, "{faults:#?}");
+        assert_eq!(faults.len(), 22, "{faults:#?}");
         assert!(!faults.concat().contains("hunter2"), "{faults:#?}");
     }
 

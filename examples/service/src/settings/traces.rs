@@ -17,6 +17,8 @@ pub(crate) struct Traces {
 }
 
 const NAME: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+const TRACES_HEADERS: &str = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
 
 impl Traces {
     pub(super) fn read(
@@ -25,7 +27,11 @@ impl Traces {
         notes: &mut Vec<String>,
     ) -> Option<Self> {
         let endpoint = reader.optional(NAME, endpoint);
-        let headers = reader.optional("OTEL_EXPORTER_OTLP_HEADERS", headers);
+        let headers = reader.optional(HEADERS, headers);
+        // The exporter would read it behind our back, and send keys in the clear.
+        if reader.is_set(TRACES_HEADERS) {
+            reader.fault(TRACES_HEADERS, format_args!("is not taken: set {HEADERS}"));
+        }
         let service_name = reader.get("OTEL_SERVICE_NAME");
         let (endpoint, is_private) = endpoint?;
         if production && headers.is_some() && !is_private {
