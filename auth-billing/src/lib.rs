@@ -34,8 +34,9 @@ pub use credits::{
     Breach, Checked, Movement, Origin, Receipt, Transactions, TransactionsPage, check_ledger,
 };
 pub use stripe::{
-    Abandoned, CreateCheckout, CreateSubscription, Delivered, Item, Mode, Once, Setup, Signature,
-    SigningSecrets, SigningSecretsError, Stripe, Subscribed, WebhookError,
+    Abandoned, CreateCheckout, CreateSubscription, Delivered, Difference, Item, Mode, Once,
+    ReconcileError, Reconciled, Setup, Signature, SigningSecrets, SigningSecretsError, Stripe,
+    Subscribed, WebhookError,
 };
 #[cfg(feature = "stripe")]
 pub use stripe::{StripeProvider, StripeProviderError};

@@ -575,6 +575,28 @@ macro_rules! ports {
                 .await
             }
 
+            async fn try_payment_event(
+                &self,
+                event: PaymentEvent,
+            ) -> Result<Processed, StoreError> {
+                let turn = self.payment_turn().await?;
+                self.run(Bond::Transaction, (event, turn), |c, (event, _)| {
+                    Box::pin(payments::try_event(c, event))
+                })
+                .await
+            }
+
+            async fn settled_payments(
+                &self,
+                ids: &[PaymentRef],
+            ) -> Result<Vec<PaymentRef>, StoreError> {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                self.run(Bond::Reads, ids, |c, ids| {
+                    Box::pin(payments::settled(c, ids))
+                })
+                .await
+            }
+
             async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError> {
                 self.run(Bond::Reads, user, |c, user| {
                     Box::pin(payments::customer(c, *user))

@@ -484,6 +484,16 @@ impl BillingStore for SqliteStore {
         .await
     }
 
+    async fn try_payment_event(&self, event: PaymentEvent) -> Result<Processed, StoreError> {
+        self.transaction(move |c| Box::pin(async move { payments::try_event(c, &event).await }))
+            .await
+    }
+
+    async fn settled_payments(&self, ids: &[PaymentRef]) -> Result<Vec<PaymentRef>, StoreError> {
+        let mut reader = self.reader().await?;
+        payments::settled(&mut reader, ids).await.map_err(classify)
+    }
+
     async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError> {
         let mut reader = self.reader().await?;
         payments::customer(&mut reader, user)

@@ -557,6 +557,14 @@ impl BillingStore for TestStore {
         pass_on!(self.apply_payment_event(event))
     }
 
+    async fn try_payment_event(&self, event: PaymentEvent) -> Result<Processed, StoreError> {
+        pass_on!(self.try_payment_event(event))
+    }
+
+    async fn settled_payments(&self, ids: &[PaymentRef]) -> Result<Vec<PaymentRef>, StoreError> {
+        pass_on!(self.settled_payments(ids))
+    }
+
     async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError> {
         pass_on!(self.customer(user))
     }

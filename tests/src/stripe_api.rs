@@ -47,6 +47,8 @@ pub enum Trouble {
     CutAfterwards,
     /// It does its work, and says nothing.
     Hang,
+    /// It does its work: what is told next meets the request after it.
+    Later,
     /// It answers so, and keeps that under the key.
     Say(u16, Value),
 }
@@ -91,6 +93,10 @@ struct Books {
     schedules: BTreeMap<String, Value>,
     /// The newest invoice of each subscription.
     invoices: BTreeMap<String, Value>,
+    /// What it tells again, the oldest first.
+    events: Vec<Value>,
+    /// Invoices and sessions that were made without it being asked, the oldest first.
+    purchases: Vec<Value>,
     kept: HashMap<String, (String, (u16, Value))>,
     troubles: VecDeque<(String, Trouble)>,
     declines: bool,
@@ -308,6 +314,16 @@ impl StripeApi {
         self.books().invoices[subscription].clone()
     }
 
+    /// It has told an event, and tells it again to who asks.
+    pub fn has_told(&self, event: Value) {
+        self.books().events.push(event);
+    }
+
+    /// It has an invoice or a session.
+    pub fn has_sold(&self, purchase: Value) {
+        self.books().purchases.push(purchase);
+    }
+
     /// Holds all that was asked and answered against Stripe's published description.
     ///
     /// # Panics
@@ -448,6 +464,7 @@ fn operation<'a>(method: &str, segments: &[&'a str]) -> (String, &'a str) {
     let (path, id) = match *segments {
         [one] => (one.to_owned(), ""),
         ["checkout", "sessions"] => ("checkout/sessions".to_owned(), ""),
+        ["checkout", "sessions", id] => ("checkout/sessions/{id}".to_owned(), id),
         [one, id] => (format!("{one}/{{id}}"), id),
         [one, id, of] => (format!("{one}/{{id}}/{of}"), id),
         _ => (segments.join("/"), ""),
@@ -459,6 +476,36 @@ fn end(subscription: &mut Value, now: i64) {
     subscription["status"] = "canceled".into();
     subscription["ended_at"] = now.into();
     subscription["canceled_at"] = now.into();
+}
+
+fn count(form: &Value, place: &str) -> Option<i64> {
+    text(form, place).and_then(|it| it.parse().ok())
+}
+
+/// A page of what is asked for, the newest first.
+fn page(all: &[Value], form: &Value, url: &str) -> Answer {
+    let since = count(form, "/created/gte").unwrap_or(0);
+    let limit = count(form, "/limit").map_or(10, |limit| usize::try_from(limit).unwrap());
+    let kinds = form["types"].as_object();
+    let status = text(form, "/status");
+    let begins = match text(form, "/starting_after") {
+        None => all.len(),
+        Some(after) => match all.iter().position(|it| it["id"] == after) {
+            Some(place) => place,
+            None => return missing(400, "starting_after"),
+        },
+    };
+    let mut found = all[..begins].iter().rev().filter(|it| {
+        it["created"].as_i64().unwrap() >= since
+            && kinds.is_none_or(|kinds| kinds.values().any(|kind| *kind == it["type"]))
+            && status.is_none_or(|status| it["status"] == status)
+    });
+    let data: Vec<_> = found.by_ref().take(limit).collect();
+    let has_more = found.next().is_some();
+    (
+        200,
+        json!({"object": "list", "has_more": has_more, "url": url, "data": data}),
+    )
 }
 
 fn price_object(price: &str, now: i64) -> Value {
@@ -504,6 +551,19 @@ impl Books {
                 )
             }
             "POST /v1/checkout/sessions" => self.checkout(form, now),
+            "GET /v1/checkout/sessions" => page(
+                &self.sold("checkout.session"),
+                form,
+                "/v1/checkout/sessions",
+            ),
+            "GET /v1/invoices" => page(&self.sold("invoice"), form, "/v1/invoices"),
+            "GET /v1/checkout/sessions/{id}" | "GET /v1/invoices/{id}" => {
+                match self.purchases.iter().find(|it| it["id"] == id) {
+                    None => missing(404, "id"),
+                    Some(it) => (200, it.clone()),
+                }
+            }
+            "GET /v1/events" => page(&self.events, form, "/v1/events"),
             "POST /v1/setup_intents" => self.set_up(form, now),
             "GET /v1/subscriptions" => self.list(form, layout),
             "POST /v1/subscriptions" => self.subscribe(form, now, layout),
@@ -525,6 +585,11 @@ impl Books {
             "POST /v1/subscription_schedules/{id}/release" => self.release(id),
             _ => refusal(404, "invalid_request_error", "url_invalid", None),
         }
+    }
+
+    fn sold(&self, what: &str) -> Vec<Value> {
+        let sold = self.purchases.iter().filter(|it| it["object"] == what);
+        sold.cloned().collect()
     }
 
     fn set_up(&mut self, form: &Value, now: i64) -> Answer {

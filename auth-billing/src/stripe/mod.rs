@@ -10,6 +10,7 @@ mod money;
 mod payment_methods;
 #[cfg(feature = "stripe")]
 mod provider;
+mod reconcile;
 mod setup_intent;
 mod signature;
 mod subscription;
@@ -20,6 +21,7 @@ pub use checkout::{CreateCheckout, Item};
 pub use keys::Once;
 #[cfg(feature = "stripe")]
 pub use provider::{StripeProvider, StripeProviderError};
+pub use reconcile::{Difference, ReconcileError, Reconciled};
 pub use setup_intent::Setup;
 pub use signature::{Signature, SigningSecrets, SigningSecretsError};
 pub use subscription::{CreateSubscription, Subscribed};

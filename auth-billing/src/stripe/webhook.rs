@@ -4,7 +4,9 @@ use auth_core::{
     Error,
     ports::PaymentProvider,
     time::OffsetDateTime,
-    types::{EntryId, EntryIds, EventOutcome, MailId, PaymentEvent, PaymentFact, PaymentRef},
+    types::{
+        EntryId, EntryIds, EventOutcome, MailId, PaymentEvent, PaymentFact, PaymentRef, Processed,
+    },
 };
 use serde_json::Value;
 
@@ -152,12 +154,15 @@ impl Billing {
             request_id,
             ..self.read(stripe, body, now)?
         };
+        let event_id = event.id.to_string();
+        let outcome = self.apply(event).await?.outcome;
+        Ok(Delivered { event_id, outcome })
+    }
+
+    /// Keeps an event that is believed, and applies it.
+    pub(super) async fn apply(&self, event: PaymentEvent) -> Result<Processed, Error> {
         let (event_id, kind) = (event.id.to_string(), event.kind.clone());
-        let processed = self
-            .store
-            .apply_payment_event(event)
-            .await
-            .map_err(Error::from)?;
+        let processed = self.store.apply_payment_event(event).await?;
         self.meters.received(processed);
         let outcome = processed.outcome;
         if outcome.is_processed() && !processed.is_replay {
@@ -171,10 +176,11 @@ impl Billing {
                 "an event of the payment provider did not have the effect that it should: somebody should look"
             );
         }
-        Ok(Delivered { event_id, outcome })
+        Ok(processed)
     }
 
-    fn read(
+    /// What a body says that is believed.
+    pub(super) fn read(
         &self,
         stripe: &Stripe,
         body: &[u8],

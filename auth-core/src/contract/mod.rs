@@ -103,7 +103,9 @@ macro_rules! billing_contract {
             a_checkout_of_a_subscription_links_it
             a_customer_that_is_gone_is_replaced_once
             a_wish_for_a_subscription_is_passed_once
-            purchases_are_read_in_order);
+            purchases_are_read_in_order
+            what_has_come_to_an_end_is_found
+            what_is_tried_leaves_nothing);
     };
 }
 
@@ -296,7 +298,8 @@ mod tests {
             .unwrap();
         for suite in [
             include_str!("audit.rs"),
-            include_str!("billing.rs"),
+            include_str!("billing/mod.rs"),
+            include_str!("billing/reconcile.rs"),
             include_str!("credits.rs"),
             include_str!("identities.rs"),
             include_str!("outbox.rs"),

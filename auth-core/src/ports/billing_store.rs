@@ -25,6 +25,12 @@ pub trait BillingStore: CreditStore {
     /// [`StoreError::Unavailable`] or [`StoreError::Backend`], as for every method below.
     async fn apply_payment_event(&self, event: PaymentEvent) -> Result<Processed, StoreError>;
 
+    /// What [`apply_payment_event`](Self::apply_payment_event) would answer now; nothing is kept.
+    async fn try_payment_event(&self, event: PaymentEvent) -> Result<Processed, StoreError>;
+
+    /// Of these names, those of events that have come to an end and those of purchases that were granted, in whatever order.
+    async fn settled_payments(&self, ids: &[PaymentRef]) -> Result<Vec<PaymentRef>, StoreError>;
+
     /// The customer that a user is at the provider.
     async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError>;
 

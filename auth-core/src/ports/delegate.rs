@@ -29,6 +29,8 @@ macro_rules! delegate {
     (@BillingStore $store:ty, $field:ident) => {
         $crate::delegate!(@port BillingStore $store, $field:
             apply_payment_event(event: $crate::types::PaymentEvent) -> $crate::types::Processed;
+            try_payment_event(event: $crate::types::PaymentEvent) -> $crate::types::Processed;
+            settled_payments(ids: &[$crate::types::PaymentRef]) -> Vec<$crate::types::PaymentRef>;
             customer(user: $crate::types::UserId) -> Option<$crate::types::PaymentRef>;
             keep_customer(user: $crate::types::UserId, customer: $crate::types::PaymentRef) -> Option<$crate::types::PaymentRef>;
             replace_customer(

@@ -39,8 +39,8 @@ pub use outbox::{
     MailCounts, Outbox, PUT_OFF, UNREADABLE, put_off,
 };
 pub use payment_provider::{
-    Card, Checkout, CheckoutPage, NewSubscription, PaymentMethod, PaymentProvider,
-    PaymentProviderError, PaymentSetup, Sale, SubscriptionState,
+    Card, Checkout, CheckoutPage, EVENTS_KEPT, NewSubscription, PaymentMethod, PaymentProvider,
+    PaymentProviderError, PaymentSetup, PurchaseState, Retelling, Retold, Sale, SubscriptionState,
 };
 pub use random::{OsRandom, Random};
 pub use rate_limiter::{Quota, RateLimiter, Standing};

@@ -131,6 +131,51 @@ impl SubscriptionState {
     }
 }
 
+/// For how long a provider can tell its events again.
+pub const EVENTS_KEPT: time::Duration = time::Duration::days(30);
+
+/// What a provider is to tell again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retelling<'a> {
+    /// Its events of some kinds, for as long as it [keeps](EVENTS_KEPT) them.
+    Events(&'a [&'a str]),
+    /// What was paid of subscriptions, however long ago, as if it was an event of now. Its name is that of the purchase.
+    PaidInvoices,
+    /// What was sold on pages, however long ago, as if it was an event of now. Its name is that of the purchase.
+    PaidSessions,
+}
+
+/// A page of what a provider tells again, the newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Retold {
+    /// Each as the body of a delivery has it, in JSON.
+    pub bodies: Vec<Vec<u8>>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<PaymentRef>,
+}
+
+/// How a purchase stands with the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurchaseState {
+    /// It is paid, or was, if it was given back since.
+    Paid,
+    /// The provider knows none of that name.
+    Unknown,
+    /// It is not paid.
+    Unpaid,
+}
+
+impl PurchaseState {
+    /// Stable and `snake_case`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paid => "paid",
+            Self::Unknown => "unknown",
+            Self::Unpaid => "unpaid",
+        }
+    }
+}
+
 /// Sells at a payment provider. What is paid there, the provider tells by its events: nothing here moves credits.
 ///
 /// # Rules
@@ -228,6 +273,17 @@ pub trait PaymentProvider: Send + Sync + 'static {
         id: &PaymentRef,
         key: &IdempotencyKey,
     ) -> Result<Option<SubscriptionState>, PaymentProviderError>;
+
+    /// Tells again what was made at a time or after it: a hundred at the most, after what is named.
+    async fn retell(
+        &self,
+        what: Retelling<'_>,
+        since: OffsetDateTime,
+        after: Option<&PaymentRef>,
+    ) -> Result<Retold, PaymentProviderError>;
+
+    /// How a purchase stands.
+    async fn purchase(&self, id: &PaymentRef) -> Result<PurchaseState, PaymentProviderError>;
 }
 
 /// Why the provider did not do what it was asked.

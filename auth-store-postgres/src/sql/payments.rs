@@ -1,14 +1,14 @@
 use async_trait::async_trait;
 use auth_core::{
-    payments::PaymentRows,
+    payments::{PaymentRows, apply},
     ports::Booking,
     types::{
         Credits, Dispute, Entry, EntryKind, EventOutcome, KeptDispute, KeptEvent, KeptPayment,
-        KeptPurchase, PaymentEvent, PaymentRef, QueuedMail, Record, Subscription, Term, User,
-        UserId,
+        KeptPurchase, PaymentEvent, PaymentRef, Processed, QueuedMail, Record, Subscription, Term,
+        User, UserId,
     },
 };
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{Connection, PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 
 use super::{append, credits, text, unreadable, users};
@@ -293,6 +293,34 @@ impl PaymentRows for Rows<'_> {
         };
         append(self.0, &record).await
     }
+}
+
+/// What an event would come to: its steps, and then none of them.
+pub(crate) async fn try_event(
+    connection: &mut PgConnection,
+    event: &PaymentEvent,
+) -> sqlx::Result<Processed> {
+    let mut trial = connection.begin().await?;
+    let processed = apply(&mut Rows(&mut trial), event).await?;
+    trial.rollback().await?;
+    Ok(processed)
+}
+
+/// Which of these names are of events that have come to an end, or of purchases.
+pub(crate) async fn settled(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> sqlx::Result<Vec<PaymentRef>> {
+    let rows = sqlx::query(
+        "select id from auth.payment_events where id = any($1) and outcome in ('applied', 'ignored', 'partly')
+         union select id from auth.purchases where id = any($1)",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| text(row, "id", PaymentRef::parse))
+        .collect()
 }
 
 pub(crate) async fn customer(

@@ -2,15 +2,15 @@ use std::error::Error;
 
 use async_trait::async_trait;
 use auth_core::{
-    payments::PaymentRows,
+    payments::{PaymentRows, apply},
     ports::Booking,
     types::{
         AccountKey, Credits, Dispute, Entry, EntryKind, EventOutcome, KeptDispute, KeptEvent,
-        KeptPayment, KeptPurchase, PaymentEvent, PaymentRef, QueuedMail, Subscription, Term, User,
-        UserId,
+        KeptPayment, KeptPurchase, PaymentEvent, PaymentRef, Processed, QueuedMail, Subscription,
+        Term, User, UserId,
     },
 };
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 
 use super::{credits, micros, moment, outbox, unreadable, users};
@@ -285,6 +285,35 @@ impl PaymentRows for Rows<'_> {
     async fn queue_mail(&mut self, mail: &QueuedMail) -> sqlx::Result<()> {
         outbox::insert(self.0, mail).await
     }
+}
+
+/// What an event would come to: its steps, and then none of them.
+pub(crate) async fn try_event(
+    connection: &mut SqliteConnection,
+    event: &PaymentEvent,
+) -> sqlx::Result<Processed> {
+    let mut trial = connection.begin().await?;
+    let processed = apply(&mut Rows(&mut trial), event).await?;
+    trial.rollback().await?;
+    Ok(processed)
+}
+
+/// Which of these names are of events that have come to an end, or of purchases.
+pub(crate) async fn settled(
+    connection: &mut SqliteConnection,
+    ids: &[PaymentRef],
+) -> sqlx::Result<Vec<PaymentRef>> {
+    let ids: serde_json::Value = ids.iter().map(PaymentRef::as_str).collect();
+    let rows = sqlx::query(
+        "select id from auth_payment_events where id in (select value from json_each(?1)) and outcome in ('applied', 'ignored', 'partly')
+         union select id from auth_purchases where id in (select value from json_each(?1))",
+    )
+    .bind(ids.to_string())
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| text(row, "id", PaymentRef::parse))
+        .collect()
 }
 
 pub(crate) async fn customer(

@@ -161,7 +161,7 @@ fn main() -> ExitCode {
             done
         });
     match done {
-        Ok(done) => status(done),
+        Ok(status) => status,
         Err(error) => {
             complain(&format!("auth-service: {}", chain(&*error)));
             ExitCode::FAILURE
@@ -177,16 +177,16 @@ fn status(done: bool) -> ExitCode {
     }
 }
 
-/// Does it; `false` when the answer is no.
-async fn run(task: Task, settings: Settings) -> Result<bool, BoxError> {
+/// Does it; a failure when the answer is no.
+async fn run(task: Task, settings: Settings) -> Result<ExitCode, BoxError> {
     let url = &settings.database.url;
     match task {
-        Task::Ledger(what) => ledger::run(&what, url).await,
-        Task::Mail(what) => mail::run(&what, url).await,
-        Task::Migrate(what) => migrate::run(&what, url).await,
-        Task::Serve => serve(settings).await.map(|()| true),
-        Task::Stripe(what) => stripe::run(&what, url).await,
-        Task::User(what) => user::run(&what, &settings).await,
+        Task::Ledger(what) => ledger::run(&what, url).await.map(status),
+        Task::Mail(what) => mail::run(&what, url).await.map(status),
+        Task::Migrate(what) => migrate::run(&what, url).await.map(status),
+        Task::Serve => serve(settings).await.map(|()| ExitCode::SUCCESS),
+        Task::Stripe(what) => stripe::run(&what, &settings).await,
+        Task::User(what) => user::run(&what, &settings).await.map(status),
     }
 }
 

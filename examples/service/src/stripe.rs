@@ -1,19 +1,26 @@
-//! `auth-service stripe`: what Stripe told and what came to nothing, and who owes what.
+//! `auth-service stripe`: what Stripe told and what came to nothing, who owes what, and whether Stripe and the ledger tell the same.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use auth_core::{
+    Links,
     ports::{BillingStore, Clock, SystemClock},
-    time::{self, format_description::well_known::Rfc3339},
+    time::{self, OffsetDateTime, format_description::well_known::Rfc3339},
 };
 use clap::Subcommand;
 use tokio::time::Instant;
 
 use crate::{
     BoxError, complain,
-    database::{self, Database, DatabaseUrl},
-    say,
+    database::{self, Database},
+    mailing::Mailing,
+    migrate, say,
+    settings::Settings,
+    status,
 };
+
+/// Of a comparison that found something.
+const DIFFERENT: u8 = 3;
 
 #[derive(Subcommand)]
 pub(crate) enum Stripe {
@@ -32,18 +39,61 @@ pub(crate) enum Stripe {
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
+    /// Compare what Stripe tells with the ledger: list payments without entries and entries without payments; status 3 when any is left
+    Reconcile {
+        /// Since when: a time such as `2026-11-20T00:00:00Z`, or how far back, such as `7 days`
+        #[arg(long, value_parser = moment)]
+        since: OffsetDateTime,
+        /// Apply what is missing, as far as Stripe has its events: for 30 days
+        #[arg(long)]
+        apply: bool,
+    },
 }
 
-/// Does it; `false` when somebody should look.
-pub(crate) async fn run(what: &Stripe, url: &DatabaseUrl) -> Result<bool, BoxError> {
-    let database = Database::open(url, 2, Instant::now() + database::PATIENCE, complain).await?;
+/// Does it; a failure when somebody should look.
+pub(crate) async fn run(what: &Stripe, settings: &Settings) -> Result<ExitCode, BoxError> {
+    let deadline = Instant::now() + database::PATIENCE;
+    let database = Database::open(&settings.database.url, 2, deadline, complain).await?;
     let payments = database.payments();
-    let is_well = match what {
-        Stripe::Debts { limit } => debts(payments, *limit).await?,
-        Stripe::Events { since, limit } => events(payments, *since, *limit).await?,
+    let done = match what {
+        Stripe::Debts { limit } => debts(payments, *limit).await.map(status),
+        Stripe::Events { since, limit } => events(payments, *since, *limit).await.map(status),
+        Stripe::Reconcile { since, apply } => {
+            let is_even = reconcile(&database, settings, *since, *apply).await;
+            is_even.map(|is_even| {
+                if is_even {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::from(DIFFERENT)
+                }
+            })
+        }
     };
     database.close().await;
-    Ok(is_well)
+    done
+}
+
+/// A time, or how long ago it was.
+fn moment(text: &str) -> Result<OffsetDateTime, &'static str> {
+    let now = SystemClock.now();
+    let at = match OffsetDateTime::parse(text, &Rfc3339) {
+        Ok(at) => at,
+        Err(_) => before(
+            now,
+            humantime::parse_duration(text).map_err(
+                |_| "must be a time such as `2026-11-20T00:00:00Z`, or a duration such as `7 days`",
+            )?,
+        ),
+    };
+    // Nothing differs there, whatever does here.
+    if at > now {
+        return Err("lies in the future");
+    }
+    Ok(at)
+}
+
+fn before(now: OffsetDateTime, how_long: Duration) -> OffsetDateTime {
+    now.saturating_sub(how_long.try_into().unwrap_or(time::Duration::MAX))
 }
 
 async fn debts(payments: &dyn BillingStore, limit: u32) -> Result<bool, BoxError> {
@@ -61,8 +111,7 @@ async fn events(
     since: Duration,
     limit: u32,
 ) -> Result<bool, BoxError> {
-    let since = since.try_into().unwrap_or(time::Duration::MAX);
-    let since = SystemClock.now().saturating_sub(since);
+    let since = before(SystemClock.now(), since);
     let events = payments.alarming_events(since, limit).await?;
     let abandoned = payments.abandoned_subscriptions(limit).await?;
     for event in &events {
@@ -85,4 +134,31 @@ async fn events(
         abandoned.len()
     ));
     Ok(events.is_empty() && abandoned.is_empty())
+}
+
+async fn reconcile(
+    database: &Database,
+    settings: &Settings,
+    since: OffsetDateTime,
+    apply: bool,
+) -> Result<bool, BoxError> {
+    migrate::require_newest(database).await?;
+    // What is applied may queue mails. Those who send them know better where their links lead.
+    let links = match &settings.server.frontend {
+        Some(links) => links.clone(),
+        None => Links::to("http://localhost")?,
+    };
+    let builder = database.auth(settings.accounts.signing_keys.clone());
+    let auth = Mailing::of(settings)?.offer(builder, links).build()?;
+    let mut billing = database.billing(&auth);
+    if let Some(payments) = &settings.payments {
+        billing = billing.stripe(payments.stripe.clone());
+    }
+    let tell = |difference: &_| say(&ToString::to_string(difference));
+    let counted = billing.reconcile(since, apply, tell).await?;
+    say(&format!(
+        "{} told by Stripe, {} of them without an entry, {} of these applied; {} entries without a payment",
+        counted.told, counted.without_entry, counted.applied, counted.without_payment
+    ));
+    Ok(counted.is_even())
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod migrate;
 mod outage;
 mod page;
+mod reconcile;
 mod replicas;
 mod shutdown;
 mod slow;

@@ -109,7 +109,7 @@ async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
 }
 
 /// Delivers an event of now; whether it had its effect.
-async fn deliver(service: &Service, id: &str, kind: &str, object: &Value) -> bool {
+pub(crate) async fn deliver(service: &Service, id: &str, kind: &str, object: &Value) -> bool {
     let now = unix_seconds();
     let body = event(id, kind, now, object).to_string();
     let signature = signature(WEBHOOK_SECRET, now, body.as_bytes());
@@ -119,7 +119,7 @@ async fn deliver(service: &Service, id: &str, kind: &str, object: &Value) -> boo
 }
 
 #[allow(clippy::disallowed_methods)] // the service in its process has no other clock
-fn unix_seconds() -> i64 {
+pub(crate) fn unix_seconds() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 

@@ -2,11 +2,13 @@
 
 use auth_core::{
     ports::{
-        Card, CheckoutPage, PaymentMethod, PaymentProviderError, PaymentSetup, SubscriptionState,
+        Card, CheckoutPage, PaymentMethod, PaymentProviderError, PaymentSetup, PurchaseState,
+        Retold, SubscriptionState,
     },
+    time::OffsetDateTime,
     types::{PaymentRef, Secret},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stripe::fields::{list, moment, number, reference, text};
 
@@ -119,5 +121,64 @@ pub(super) fn subscription(object: &Value) -> Read<SubscriptionState> {
         latest_invoice: reference(object, &["/latest_invoice"]),
         schedule: reference(object, &["/schedule"]),
         status,
+    })
+}
+
+/// A page of events.
+pub(super) fn retold(mut page: Value) -> Read<Retold> {
+    let events = data(&mut page)?;
+    Ok(Retold {
+        next: next(&page, &events)?,
+        bodies: events.iter().map(body).collect(),
+    })
+}
+
+/// A page of what events of a kind are about, as if each was told, down to what is older.
+pub(super) fn retold_as(kind: &str, mut page: Value, since: OffsetDateTime) -> Read<Retold> {
+    let objects = data(&mut page)?;
+    let mut next = next(&page, &objects)?;
+    let mut bodies = Vec::with_capacity(objects.len());
+    for object in objects {
+        if moment(&object, "/created").ok_or_else(unusable)? < since {
+            next = None;
+            continue;
+        }
+        bodies.push(body(&json!({
+            "id": object["id"],
+            "type": kind,
+            "created": object["created"],
+            "livemode": object["livemode"],
+            "data": { "object": object },
+        })));
+    }
+    Ok(Retold { bodies, next })
+}
+
+/// What a list has. One that has no place for it is none: it does not tell that there is nothing.
+fn data(page: &mut Value) -> Read<Vec<Value>> {
+    match page.get_mut("data").map(Value::take) {
+        Some(Value::Array(data)) => Ok(data),
+        _ => Err(unusable()),
+    }
+}
+
+/// Where the page after this one begins.
+fn next(page: &Value, data: &[Value]) -> Read<Option<PaymentRef>> {
+    match page.get("has_more").and_then(Value::as_bool) {
+        Some(false) => Ok(None),
+        Some(true) => id(data.last().ok_or_else(unusable)?).map(Some),
+        None => Err(unusable()),
+    }
+}
+
+fn body(event: &Value) -> Vec<u8> {
+    event.to_string().into_bytes()
+}
+
+/// How an invoice or a session stands, by the word at that place.
+pub(super) fn purchase(found: &Value, place: &str) -> Read<PurchaseState> {
+    Ok(match text(found, &[place]).ok_or_else(unusable)? {
+        "paid" | "no_payment_required" => PurchaseState::Paid,
+        _ => PurchaseState::Unpaid,
     })
 }

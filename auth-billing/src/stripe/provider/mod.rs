@@ -9,12 +9,15 @@ use async_trait::async_trait;
 use auth_core::{
     ports::{
         Checkout, CheckoutPage, NewSubscription, PaymentMethod, PaymentProvider,
-        PaymentProviderError, PaymentSetup, Sale, SubscriptionState,
+        PaymentProviderError, PaymentSetup, PurchaseState, Retelling, Retold, Sale,
+        SubscriptionState,
     },
+    time::OffsetDateTime,
     types::{IdempotencyKey, PaymentRef, Secret, UserId},
 };
 use stripe_billing::{
-    SubscriptionScheduleEndBehavior,
+    InvoiceStatus, SubscriptionScheduleEndBehavior,
+    invoice::{ListInvoice, RetrieveInvoice},
     subscription::{
         CancelSubscription, CreateSubscription, CreateSubscriptionItems,
         CreateSubscriptionPaymentBehavior, CreateSubscriptionPaymentSettings,
@@ -34,12 +37,15 @@ use stripe_checkout::{
     checkout_session::{
         CreateCheckoutSession, CreateCheckoutSessionLineItems,
         CreateCheckoutSessionPaymentIntentData, CreateCheckoutSessionSubscriptionData,
+        ListCheckoutSession, RetrieveCheckoutSession,
     },
 };
 use stripe_core::{
     customer::{CreateCustomer, ListPaymentMethodsCustomer, RetrieveCustomer},
+    event::ListEvent,
     setup_intent::{CreateSetupIntent, CreateSetupIntentUsage},
 };
+use stripe_types::RangeQueryTs;
 
 use self::client::{Client, Refusal};
 use super::Mode;
@@ -343,6 +349,65 @@ impl PaymentProvider for StripeProvider {
             Ok(answer) => answers::subscription(&answer).map(Some),
             // It has ended before, or it never was.
             Err(refusal) if refusal.is_missing() => Ok(None),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    async fn retell(
+        &self,
+        what: Retelling<'_>,
+        since: OffsetDateTime,
+        after: Option<&PaymentRef>,
+    ) -> Result<Retold, PaymentProviderError> {
+        let created = RangeQueryTs::gte(since.unix_timestamp());
+        match what {
+            Retelling::Events(kinds) => {
+                let kinds: Vec<String> = kinds.iter().map(|&kind| kind.to_owned()).collect();
+                let mut request = ListEvent::new().created(created).types(kinds).limit(PAGE);
+                if let Some(after) = after {
+                    request = request.starting_after(after.as_str());
+                }
+                answers::retold(self.client.look(&request).await?)
+            }
+            Retelling::PaidInvoices => {
+                let mut request = ListInvoice::new()
+                    .created(created)
+                    .status(InvoiceStatus::Paid)
+                    .limit(PAGE);
+                if let Some(after) = after {
+                    request = request.starting_after(after.as_str());
+                }
+                let found = self.client.look(&request).await?;
+                answers::retold_as("invoice.paid", found, since)
+            }
+            Retelling::PaidSessions => {
+                // Not every version of the API can be told since when.
+                let mut request = ListCheckoutSession::new().limit(PAGE);
+                if let Some(after) = after {
+                    request = request.starting_after(after.as_str());
+                }
+                let found = self.client.look(&request).await?;
+                answers::retold_as("checkout.session.completed", found, since)
+            }
+        }
+    }
+
+    async fn purchase(&self, id: &PaymentRef) -> Result<PurchaseState, PaymentProviderError> {
+        let name = id.as_str();
+        // It becomes a part of an address.
+        let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let (answer, place) = if is_plain && name.starts_with("in_") {
+            let request = RetrieveInvoice::new(name);
+            (self.client.look(&request).await, "/status")
+        } else if is_plain && name.starts_with("cs_") {
+            let request = RetrieveCheckoutSession::new(name);
+            (self.client.look(&request).await, "/payment_status")
+        } else {
+            return Ok(PurchaseState::Unknown);
+        };
+        match answer {
+            Ok(answer) => answers::purchase(&answer, place),
+            Err(refusal) if refusal.is_missing() => Ok(PurchaseState::Unknown),
             Err(refusal) => Err(refusal.into()),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What the payment provider told.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Books {
     events: HashMap<PaymentRef, KeptEvent>,
     /// Events that wait for the purchase of a payment.
@@ -241,6 +241,26 @@ impl BillingStore for MemoryStore {
     async fn apply_payment_event(&self, event: PaymentEvent) -> Result<Processed, StoreError> {
         let data = &mut *self.lock();
         at_once(apply(&mut Rows(data), &event))
+    }
+
+    async fn try_payment_event(&self, mut event: PaymentEvent) -> Result<Processed, StoreError> {
+        // The queue of mails is not put back.
+        event.mail = None;
+        let data = &mut *self.lock();
+        let (billing, ledger) = (data.billing.clone(), data.ledger.clone());
+        let outcome = at_once(apply(&mut Rows(data), &event));
+        (data.billing, data.ledger) = (billing, ledger);
+        outcome
+    }
+
+    async fn settled_payments(&self, ids: &[PaymentRef]) -> Result<Vec<PaymentRef>, StoreError> {
+        let billing = &self.lock().billing;
+        let is_settled = |id: &&PaymentRef| {
+            let event = billing.events.get(id);
+            event.is_some_and(|event| event.outcome.is_final())
+                || billing.purchases.contains_key(id)
+        };
+        Ok(ids.iter().filter(is_settled).cloned().collect())
     }
 
     async fn customer(&self, user: UserId) -> Result<Option<PaymentRef>, StoreError> {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The ledger. An account is its entries; the last one has the balance.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Ledger {
     accounts: BTreeMap<UserId, Vec<BookedEntry>>,
     /// Whose entry it is, and where among theirs.

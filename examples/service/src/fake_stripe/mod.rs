@@ -17,8 +17,10 @@ use auth_billing::{Catalogue, Mode, SigningSecrets, SigningSecretsError, Stripe}
 use auth_core::{
     ports::{
         Card, Checkout, CheckoutPage, Clock, NewSubscription, PaymentMethod, PaymentProvider,
-        PaymentProviderError, PaymentSetup, SubscriptionState, SystemClock,
+        PaymentProviderError, PaymentSetup, PurchaseState, Retelling, Retold, SubscriptionState,
+        SystemClock,
     },
+    time::OffsetDateTime,
     types::{IdempotencyKey, Invalid, PaymentRef, RedirectUri, Secret, UserId},
 };
 use auth_tower::{AuthService, PeerAddr};
@@ -474,4 +476,24 @@ impl PaymentProvider for FakeStripe {
         })?;
         Ok(self.state_of(id))
     }
+
+    async fn retell(
+        &self,
+        _what: Retelling<'_>,
+        _since: OffsetDateTime,
+        _after: Option<&PaymentRef>,
+    ) -> Result<Retold, PaymentProviderError> {
+        Err(forgets())
+    }
+
+    async fn purchase(&self, _id: &PaymentRef) -> Result<PurchaseState, PaymentProviderError> {
+        Err(forgets())
+    }
+}
+
+/// What was told by another process is not known here, and nobody should take that for money that never came.
+fn forgets() -> PaymentProviderError {
+    PaymentProviderError::Refused(
+        "STRIPE_MODE=fake remembers nothing that could be compared".into(),
+    )
 }

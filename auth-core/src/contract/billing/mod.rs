@@ -1,8 +1,14 @@
 //! What the payment provider tells: [`BillingStore`].
 
+mod reconcile;
+
 use std::{fmt, sync::Arc};
 
 use time::Duration;
+
+pub use self::reconcile::{
+    purchases_are_read_in_order, what_has_come_to_an_end_is_found, what_is_tried_leaves_nothing,
+};
 
 use super::{
     CreditStores, Stores,
@@ -1200,43 +1206,4 @@ pub async fn a_wish_for_a_subscription_is_passed_once(stores: BillingStores) {
         passed.unwrap();
     }
     assert_eq!(stores.first.subscription_wish(ada.id).await.unwrap(), 3);
-}
-
-/// By time and id, a page at a time.
-pub async fn purchases_are_read_in_order(stores: BillingStores) {
-    let ada = stores.registered("ada").await;
-    for (id, received) in [("cs_2", 200), ("cs_1", 200), ("cs_3", 100), ("cs_4", 300)] {
-        let event = PaymentEvent {
-            received_at: at(received),
-            ..paid(&format!("evt_{id}"), pack(&ada, id))
-        };
-        stores.apply(event).await;
-    }
-    let ids = |since, after, limit| {
-        let store = Arc::clone(&stores.second);
-        async move {
-            let found = store.purchases(at(since), after, limit).await.unwrap();
-            found
-                .iter()
-                .map(|purchase| purchase.id.to_string())
-                .collect::<Vec<_>>()
-        }
-    };
-    assert_eq!(ids(0, None, 10).await, ["cs_3", "cs_1", "cs_2", "cs_4"]);
-    assert_eq!(ids(150, None, 2).await, ["cs_1", "cs_2"]);
-    let after = Some((at(200), reference("cs_1")));
-    assert_eq!(ids(150, after, 10).await, ["cs_2", "cs_4"]);
-    let found = stores.first.purchases(at(300), None, 10).await.unwrap();
-    let expected = crate::types::KeptPurchase {
-        id: reference("cs_4"),
-        user: ada.id,
-        kind: EntryKind::OneTimePurchase,
-        item: "pack".to_owned(),
-        granted: credits("100"),
-        taken: credits("0"),
-        total: 900,
-        term: None,
-        created_at: at(300),
-    };
-    assert_eq!(found, [expected]);
 }
