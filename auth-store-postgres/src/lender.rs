@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use metrics::Histogram;
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -20,6 +21,7 @@ pub(crate) struct Lender {
     pub(crate) pool: PgPool,
     /// None on a pool of the host, whose own waiters would be passed over.
     turns: Option<Turns>,
+    waits: Histogram,
 }
 
 /// Whose turn it is: as many as the pool has connections.
@@ -60,12 +62,17 @@ impl Lender {
                 permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
                 queue: Mutex::default(),
             }),
+            waits: meters::waits(),
         }
     }
 
     /// Of a pool that the host may use as well.
-    pub(crate) const fn of_host(pool: PgPool) -> Self {
-        Self { pool, turns: None }
+    pub(crate) fn of_host(pool: PgPool) -> Self {
+        Self {
+            pool,
+            turns: None,
+            waits: meters::waits(),
+        }
     }
 
     pub(crate) const fn owns_pool(&self) -> bool {
@@ -77,7 +84,7 @@ impl Lender {
         let patience = self.pool.options().get_acquire_timeout();
         let began = Instant::now();
         let checkout = tokio::time::timeout(patience, self.next()).await;
-        meters::waited(began);
+        self.waits.record(began.elapsed());
         checkout.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 

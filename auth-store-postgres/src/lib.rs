@@ -103,7 +103,6 @@ impl PgStore {
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub async fn connect_with(url: &str, pool: PgPoolOptions) -> Result<Self, SchemaError> {
-        meters::register();
         let options = url::parse(url)?;
         // The pool would try again until its time is up, and then say no more than that.
         let patience = pool.get_acquire_timeout();
@@ -148,7 +147,6 @@ impl PgStore {
     /// statement on such a connection would be answered and never committed, so on a pool of the host each write has a transaction of its own: two
     /// more round trips than on the pool of [`connect`](Self::connect).
     pub fn from_pool(pool: PgPool) -> Self {
-        meters::register();
         Self {
             lender: Arc::new(Lender::of_host(pool)),
             payments: Arc::default(),

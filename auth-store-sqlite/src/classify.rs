@@ -105,7 +105,7 @@ mod tests {
              from sqlite_schema as tables, pragma_index_list(tables.name) as indexes
              where tables.type = 'table' and indexes.\"unique\" and not indexes.partial and (indexes.origin <> 'pk' or tables.name = 'auth_identities')",
         )
-        .fetch_all(&store.writer)
+        .fetch_all(&*store.writer)
         .await
         .unwrap();
         let mut found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();

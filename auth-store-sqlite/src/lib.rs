@@ -40,6 +40,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use self::meters::MeteredPool;
+
 /// How long a call waits for its turn, in the pool and again in the lock of the file, before it is
 /// [`Unavailable`](auth_core::ports::StoreError::Unavailable).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,8 +52,8 @@ const READERS: u32 = 4;
 /// A complete store in one `SQLite` file. Clones share its connections.
 #[derive(Clone)]
 pub struct SqliteStore {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: MeteredPool,
+    readers: MeteredPool,
 }
 
 impl SqliteStore {
@@ -65,7 +67,6 @@ impl SqliteStore {
     /// # Errors
     /// [`SchemaError::Open`] when the file cannot be opened as a database, [`SchemaError::Newer`] when a newer version of this library wrote it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, SchemaError> {
-        meters::register();
         let path =
             std::path::absolute(path).map_err(|error| SchemaError::Open(sqlx::Error::Io(error)))?;
         create_private(&path).map_err(|error| SchemaError::Open(sqlx::Error::Io(error)))?;
@@ -86,7 +87,7 @@ impl SqliteStore {
             .acquire_timeout(PATIENCE)
             .test_before_acquire(false)
             .connect_lazy_with(file.read_only(true));
-        let store = Self { writer, readers };
+        let store = Self::from_pools(writer, readers);
         store.refuse_newer().await?;
         Ok(store)
     }
@@ -98,7 +99,6 @@ impl SqliteStore {
     /// # Errors
     /// [`SchemaError::Open`] when there is no memory for it.
     pub async fn in_memory() -> Result<Self, SchemaError> {
-        meters::register();
         let only = writer_options()
             .connect_with(
                 SqliteConnectOptions::new()
@@ -107,10 +107,7 @@ impl SqliteStore {
             )
             .await
             .map_err(SchemaError::Open)?;
-        Ok(Self {
-            writer: only.clone(),
-            readers: only,
-        })
+        Ok(Self::from_pools(only.clone(), only))
     }
 
     /// Works on pools that the host made; both may be the same one.
@@ -121,8 +118,10 @@ impl SqliteStore {
     /// # Security
     /// With foreign keys off, deleting an account would leave its sessions.
     pub fn from_pools(writer: SqlitePool, readers: SqlitePool) -> Self {
-        meters::register();
-        Self { writer, readers }
+        Self {
+            writer: MeteredPool::new(writer),
+            readers: MeteredPool::new(readers),
+        }
     }
 
     /// How many connections there are now.
@@ -225,7 +224,7 @@ mod tests {
             "select journal_mode, synchronous, foreign_keys, timeout
              from pragma_journal_mode, pragma_synchronous, pragma_foreign_keys, pragma_busy_timeout",
         )
-        .fetch_one(&store.writer)
+        .fetch_one(&*store.writer)
         .await
         .unwrap();
         // 2 is FULL.
@@ -233,7 +232,7 @@ mod tests {
         assert_eq!(store.writer.options().get_max_connections(), 1);
 
         let refused = sqlx::query("delete from auth_users")
-            .execute(&store.readers)
+            .execute(&*store.readers)
             .await
             .unwrap_err();
         assert!(refused.to_string().contains("readonly"), "{refused}");

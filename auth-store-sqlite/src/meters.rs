@@ -1,26 +1,40 @@
 //! What this crate counts, through the facade `metrics`: see the documentation of `auth_core`.
 
-use std::time::Instant;
+use std::{ops::Deref, time::Instant};
 
-use metrics::{Unit, describe_histogram, histogram};
+use metrics::{Histogram, Unit, histogram};
 use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
 
-const WAIT: &str = "auth_db_connection_wait_seconds";
-
-/// Has it there from the beginning.
-pub(crate) fn register() {
-    describe_histogram!(
-        WAIT,
-        Unit::Seconds,
-        "How long work waited for a connection to the database"
-    );
-    drop(histogram!(WAIT));
+/// A pool that tells how long work waits for a connection.
+#[derive(Clone)]
+pub(crate) struct MeteredPool {
+    pool: SqlitePool,
+    waits: Histogram,
 }
 
-/// A connection of a pool, and how long it took.
-pub(crate) async fn acquire(pool: &SqlitePool) -> sqlx::Result<PoolConnection<Sqlite>> {
-    let began = Instant::now();
-    let acquired = pool.acquire().await;
-    histogram!(WAIT).record(began.elapsed());
-    acquired
+impl MeteredPool {
+    pub(crate) fn new(pool: SqlitePool) -> Self {
+        let waits = histogram!(
+            description: "How long work waited for a connection to the database",
+            unit: Unit::Seconds,
+            "auth_db_connection_wait_seconds"
+        );
+        Self { pool, waits }
+    }
+
+    /// A connection; it is measured, too, when there is none.
+    pub(crate) async fn acquire(&self) -> sqlx::Result<PoolConnection<Sqlite>> {
+        let began = Instant::now();
+        let acquired = self.pool.acquire().await;
+        self.waits.record(began.elapsed());
+        acquired
+    }
+}
+
+impl Deref for MeteredPool {
+    type Target = SqlitePool;
+
+    fn deref(&self) -> &SqlitePool {
+        &self.pool
+    }
 }

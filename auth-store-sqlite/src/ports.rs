@@ -22,14 +22,13 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     SqliteStore,
     classify::{classify, is_held},
-    meters,
     sql::{self, audit, credits, identities, outbox, payments, sessions, tokens, users},
     write::{self, Work},
 };
 
 impl SqliteStore {
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        meters::acquire(&self.readers).await.map_err(classify)
+        self.readers.acquire().await.map_err(classify)
     }
 
     /// See [`write::transaction`].

@@ -6,16 +6,16 @@
 
 use std::{future::Future, io, panic, pin::Pin};
 
-use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
+use sqlx::{Connection, Sqlite, SqliteConnection, pool::PoolConnection};
 use tracing::Instrument;
 
-use crate::meters;
+use crate::meters::MeteredPool;
 
 /// What a unit of work does with its connection.
 pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
 
 /// Runs statements in one transaction: all of them are visible afterwards, or none is.
-pub(crate) async fn transaction<T, W>(writer: &SqlitePool, work: W) -> sqlx::Result<T>
+pub(crate) async fn transaction<T, W>(writer: &MeteredPool, work: W) -> sqlx::Result<T>
 where
     T: Send + 'static,
     W: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
@@ -44,7 +44,7 @@ where
 /// Runs one statement, which is a transaction of its own.
 ///
 /// It must be run through its last row (`execute`, `fetch_all`): `SQLite` commits after that one, and a failed commit would go unseen.
-pub(crate) async fn statement<T, W>(writer: &SqlitePool, work: W) -> sqlx::Result<T>
+pub(crate) async fn statement<T, W>(writer: &MeteredPool, work: W) -> sqlx::Result<T>
 where
     T: Send + 'static,
     W: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
@@ -79,9 +79,9 @@ struct Checkout {
 }
 
 impl Checkout {
-    async fn of(writer: &SqlitePool) -> sqlx::Result<Self> {
+    async fn of(writer: &MeteredPool) -> sqlx::Result<Self> {
         Ok(Self {
-            connection: meters::acquire(writer).await?,
+            connection: writer.acquire().await?,
             is_clean: false,
         })
     }

@@ -6,8 +6,8 @@ use std::{path::Path, time::Duration as StdDuration};
 use auth_core::{
     contract::fixtures::sweep,
     ports::{
-        AuditLog, GIVE_UP_AFTER, LOOKS, OsRandom, Outbox, PUT_OFF, StoreError, Swept, UNREADABLE,
-        UserStore,
+        AuditLog, GIVE_UP_AFTER, LOOKS, MOST_COUNTED, OsRandom, Outbox, PUT_OFF, StoreError, Swept,
+        UNREADABLE, UserStore,
     },
     time::{Duration, OffsetDateTime},
     types::{
@@ -272,4 +272,39 @@ async fn a_sweep_goes_on_past_accounts_that_the_host_holds() {
         ..Swept::default()
     };
     assert_eq!(swept, rest);
+}
+
+/// A look at the queue must not cost the more the longer it is.
+#[tokio::test]
+async fn of_a_long_queue_no_more_than_ten_thousand_mails_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth.db");
+    let store = migrated(&path).await;
+    let mut connection = raw(&path).await;
+    // The last one to be due waits for longest.
+    let mails =
+        "with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < ?1)
+         insert into auth_outbox (id, recipient, locale, letter, due_at, created_at, queued_at)
+         select randomblob(16), 'ada@example.org', 'en', '{}', n, 0, -n from numbers";
+    let most = i64::from(MOST_COUNTED);
+    sqlx::query(mails)
+        .bind(most + 1)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let counts = store.mail_counts().await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (10_000, 0));
+    assert_eq!(counts.oldest, Some(NOW - Duration::microseconds(most)));
+    sqlx::query("update auth_outbox set due_at = null")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::query(mails)
+        .bind(3)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let counts = store.mail_counts().await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (3, 10_000));
+    assert_eq!(counts.oldest, Some(NOW - Duration::microseconds(3)));
 }

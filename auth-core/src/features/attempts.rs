@@ -55,8 +55,11 @@ impl Auth {
     pub(super) async fn may_check_named(&self, attempt: &NamedAttempt) -> Result<bool, Error> {
         self.may_check(&attempt.name).await?;
         match &attempt.account {
-            Some(account) => Ok(self.shared.attempts.wait(account).await.is_none()),
-            None => Ok(true),
+            Some(account) if self.shared.attempts.wait(account).await.is_some() => {
+                self.shared.meters.attempts_refused.increment(1);
+                Ok(false)
+            }
+            _ => Ok(true),
         }
     }
 
@@ -74,6 +77,10 @@ impl Auth {
         let is_right = match &attempt.account {
             Some(account) => {
                 let wait = self.shared.attempts.settle(account, is_right).await;
+                // A wrong one is told for what it is, or was counted as refused before it was compared.
+                if is_right && wait.is_some() {
+                    self.shared.meters.attempts_refused.increment(1);
+                }
                 is_right && wait.is_none()
             }
             None => is_right,

@@ -50,11 +50,11 @@ pub enum WorkerState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MailQueue {
-    /// Waiting, or being sent.
+    /// Waiting, or being sent; up to [`MOST_COUNTED`](crate::ports::MOST_COUNTED).
     pub queued: u64,
-    /// Dead letters.
+    /// Dead letters; up to [`MOST_COUNTED`](crate::ports::MOST_COUNTED).
     pub dead: u64,
-    /// How long ago the one was queued that waits for longest.
+    /// How long ago the one was queued that waits for longest: of those that are counted, which are due first.
     pub oldest: Option<Duration>,
 }
 

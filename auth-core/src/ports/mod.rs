@@ -36,7 +36,7 @@ pub use oauth::{
 };
 pub use outbox::{
     ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LONGEST_PUT_OFF, LOOKS, LOST,
-    MailCounts, Outbox, PUT_OFF, UNREADABLE, put_off,
+    MOST_COUNTED, MailCounts, Outbox, PUT_OFF, UNREADABLE, put_off,
 };
 pub use payment_provider::{
     Card, Checkout, CheckoutPage, EVENTS_KEPT, NewSubscription, PaymentMethod, PaymentProvider,

@@ -12,6 +12,8 @@ pub const PUT_OFF: Duration = Duration::MINUTE;
 pub const LONGEST_PUT_OFF: Duration = Duration::minutes(15);
 /// How often one call looks into the queue, at the most, when it finds mails that it cannot read.
 pub const LOOKS: u32 = 16;
+/// Up to how many mails that wait, and how many dead letters, are counted.
+pub const MOST_COUNTED: u32 = 10_000;
 /// Why a mail is a dead letter that a version put off for as long as mails are tried.
 pub const UNREADABLE: &str = "no version that works on the queue can read it";
 /// Why a mail is a dead letter whose claims were all lost.
@@ -83,7 +85,7 @@ pub trait Outbox: Send + Sync + 'static {
         reason: &str,
     ) -> Result<bool, StoreError>;
 
-    /// How many mails wait and how many are dead letters.
+    /// How many mails wait and how many are dead letters, each up to [`MOST_COUNTED`]: a look at a long queue must not be what makes it longer.
     async fn mail_counts(&self) -> Result<MailCounts, StoreError>;
 
     /// The dead letters, those that were written first before the others; also ones that this version cannot read.
@@ -107,11 +109,11 @@ pub trait Outbox: Send + Sync + 'static {
 /// The state of the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MailCounts {
-    /// Waiting or claimed.
+    /// Waiting or claimed; [`MOST_COUNTED`] when there are as many or more.
     pub queued: u64,
-    /// Given up.
+    /// Given up; [`MOST_COUNTED`] when there are as many or more.
     pub dead: u64,
-    /// UTC; when the one that waits for longest was queued.
+    /// UTC; when the one that waits for longest was queued. Where there are more than are counted, it is the oldest of those that are due first.
     pub oldest: Option<OffsetDateTime>,
 }
 

@@ -11,8 +11,8 @@ use auth_core::{
         },
     },
     ports::{
-        AuditLog, BillingStore, CreditStore, GIVE_UP_AFTER, LOOKS, Outbox, PUT_OFF, Redeemed,
-        SessionStore, Store, StoreError, Swept, UNREADABLE, UserStore,
+        AuditLog, BillingStore, CreditStore, GIVE_UP_AFTER, LOOKS, MOST_COUNTED, Outbox, PUT_OFF,
+        Redeemed, SessionStore, Store, StoreError, Swept, UNREADABLE, UserStore,
     },
     time,
     types::{
@@ -669,4 +669,37 @@ async fn a_sweep_that_is_refused_half_way_has_done_its_part() {
         .await
         .unwrap();
     assert_eq!(sweep(&store, at(0), at(0)).await.unwrap().accounts, 50);
+}
+
+/// A look at the queue must not cost the more the longer it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_long_queue_no_more_than_ten_thousand_mails_are_counted() {
+    let database = postgres::database().await;
+    let store = store_with(&database, "").await;
+    // The last one to be due waits for longest.
+    let mails = "insert into auth.outbox (id, recipient, locale, letter, due_at, created_at, queued_at)
+         select gen_random_uuid(), 'ada@example.org', 'en', '{}', $2::timestamptz + n * interval '1 second', $2, $2::timestamptz - n * interval '1 second'
+         from generate_series(1, $1) n";
+    let most = i64::from(MOST_COUNTED);
+    let queue = async |count: i64| {
+        sqlx::query(mails)
+            .bind(count)
+            .bind(at(most))
+            .execute(&mut database.raw().await)
+            .await
+            .unwrap();
+    };
+    queue(most + 1).await;
+    let counts = store.mail_counts().await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (10_000, 0));
+    assert_eq!(counts.oldest, Some(at(0)));
+    let mut outside = database.raw().await;
+    outside
+        .execute("update auth.outbox set due_at = null")
+        .await
+        .unwrap();
+    queue(3).await;
+    let counts = store.mail_counts().await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (3, 10_000));
+    assert_eq!(counts.oldest, Some(at(most - 3)));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth_core::{
-    ports::{Clock, DeadMail, DeadMails, SystemClock},
+    ports::{Clock, DeadMail, DeadMails, MOST_COUNTED, SystemClock},
     types::MailId,
     uuid::Uuid,
 };
@@ -61,10 +61,8 @@ pub(crate) async fn run(what: &Mail, url: &DatabaseUrl) -> Result<bool, BoxError
                 say(&line(&mail, age));
             }
             let counts = outbox.mail_counts().await?;
-            say(&format!(
-                "{} given up, {} queued",
-                counts.dead, counts.queued
-            ));
+            let [dead, queued] = [counts.dead, counts.queued].map(counted);
+            say(&format!("{dead} given up, {queued} queued"));
             true
         }
         Mail::Retry(which) => {
@@ -78,6 +76,15 @@ pub(crate) async fn run(what: &Mail, url: &DatabaseUrl) -> Result<bool, BoxError
     };
     database.close().await;
     Ok(done)
+}
+
+/// What is not counted any further is not told as if it were.
+fn counted(count: u64) -> String {
+    if count < MOST_COUNTED.into() {
+        count.to_string()
+    } else {
+        format!("{MOST_COUNTED} or more")
+    }
 }
 
 fn told(which: &Which, count: u64, done: &str) -> bool {

@@ -4,8 +4,8 @@ use time::{Duration, OffsetDateTime};
 use super::{Data, MailRow, MailState, MemoryStore};
 use crate::{
     ports::{
-        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MailCounts, Outbox,
-        StoreError,
+        ClaimedMail, Claims, DeadMail, DeadMails, GIVE_UP_AFTER, LOST, MOST_COUNTED, MailCounts,
+        Outbox, StoreError,
     },
     types::{Letter, MailId},
 };
@@ -86,18 +86,17 @@ impl Outbox for MemoryStore {
 
     async fn mail_counts(&self) -> Result<MailCounts, StoreError> {
         let data = &*self.lock();
-        let mut counts = MailCounts::default();
-        for row in data.mails.values() {
-            match row.state {
-                MailState::Dead { .. } => counts.dead += 1,
-                MailState::Claimed { .. } | MailState::Waiting => {
-                    counts.queued += 1;
-                    let oldest = counts.oldest.get_or_insert(row.queued_at);
-                    *oldest = row.queued_at.min(*oldest);
-                }
-            }
-        }
-        Ok(counts)
+        let (dead, mut waiting): (Vec<&MailRow>, Vec<&MailRow>) = data
+            .mails
+            .values()
+            .partition(|row| matches!(row.state, MailState::Dead { .. }));
+        waiting.sort_unstable_by_key(|row| (row.due_at, row.mail.id));
+        waiting.truncate(MOST_COUNTED as usize);
+        Ok(MailCounts {
+            queued: waiting.len() as u64,
+            dead: (dead.len() as u64).min(MOST_COUNTED.into()),
+            oldest: waiting.iter().map(|row| row.queued_at).min(),
+        })
     }
 
     async fn dead_mails(&self, limit: u32) -> Result<Vec<DeadMail>, StoreError> {
