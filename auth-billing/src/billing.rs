@@ -8,7 +8,8 @@ use crate::{Stripe, meters::Meters};
 #[derive(Clone)]
 pub struct Billing {
     pub(crate) auth: Auth,
-    pub(crate) meters: Arc<Meters>,
+    /// `None`: nobody here knows whether what was written is committed.
+    pub(crate) meters: Option<Arc<Meters>>,
     pub(crate) store: Arc<dyn BillingStore>,
     pub(crate) stripe: Option<Stripe>,
 }
@@ -18,7 +19,7 @@ impl Billing {
     pub fn new(auth: &Auth, store: impl BillingStore) -> Self {
         Self {
             auth: auth.clone(),
-            meters: Arc::new(Meters::register()),
+            meters: Some(Arc::new(Meters::register())),
             store: Arc::new(store),
             stripe: None,
         }
@@ -49,12 +50,13 @@ impl Billing {
     /// tx.commit().await?;
     /// ```
     ///
-    /// A movement locks the balance until the host commits, and a key that is new is kept from others as long.
+    /// A movement locks the balance until the host commits, and a key that is new is kept from others as long. No metric counts what is done here: whether
+    /// it was done is known after the host's commit, and to the host.
     #[must_use]
     pub fn within(&self, store: impl BillingStore) -> Self {
         Self {
             auth: self.auth.clone(),
-            meters: Arc::clone(&self.meters),
+            meters: None,
             store: Arc::new(store),
             stripe: self.stripe.clone(),
         }

@@ -8,7 +8,7 @@ use metrics::{Counter, counter};
 
 use crate::WebhookError;
 
-/// Of one [`Billing`](crate::Billing).
+/// Of one [`Billing`](crate::Billing), over a store that commits by itself: what is counted is there.
 pub(crate) struct Meters {
     booked: [Counter; EntryKind::ALL.len()],
     conflict: Counter,
@@ -42,7 +42,7 @@ impl Meters {
         Self {
             booked: std::array::from_fn(|index| {
                 counter!(
-                    description: "Entries that services and the host booked in the ledger",
+                    description: "Entries that were booked in the ledger, but for those of payments and of transactions of the host",
                     "auth_ledger_entries_total",
                     "kind" => EntryKind::ALL[index].as_str()
                 )

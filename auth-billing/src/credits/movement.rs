@@ -88,7 +88,9 @@ impl Billing {
             created_at: now,
         };
         let booking = self.store.book(entry).await?;
-        self.meters.booked(kind, &booking);
+        if let Some(meters) = &self.meters {
+            meters.booked(kind, &booking);
+        }
         let (booked, is_replay) = match booking {
             Booking::Conflict => return Err(Error::IdempotencyConflict),
             Booking::Done(booked) => (booked, false),

@@ -133,8 +133,8 @@ impl Billing {
         request_id: Option<String>,
     ) -> Result<Delivered, WebhookError> {
         let delivered = self.keep(signature, body, request_id).await;
-        if let Err(error) = &delivered {
-            self.meters.refused(error);
+        if let (Err(error), Some(meters)) = (&delivered, &self.meters) {
+            meters.refused(error);
         }
         delivered
     }
@@ -163,7 +163,9 @@ impl Billing {
     pub(super) async fn apply(&self, event: PaymentEvent) -> Result<Processed, Error> {
         let (event_id, kind) = (event.id.to_string(), event.kind.clone());
         let processed = self.store.apply_payment_event(event).await?;
-        self.meters.received(processed);
+        if let Some(meters) = &self.meters {
+            meters.received(processed);
+        }
         let outcome = processed.outcome;
         if outcome.is_processed() && !processed.is_replay {
             self.auth.mail_was_queued();

@@ -4,7 +4,8 @@ use auth_billing::{Billing, Movement, Origin, check_ledger};
 use auth_core::{
     Auth, Error, Hashing, Register, Registration,
     ports::CreditStore,
-    types::{Amount, Caller, Client, Email, Password, Username},
+    types::{Amount, Caller, Client, Email, Password, UserId, Username},
+    uuid::Uuid,
 };
 use auth_store_postgres::{
     PgScope, PgStore,
@@ -14,6 +15,8 @@ use auth_tests::{
     Answer, App, Call, OTHER_API_KEY, PASSWORD, Person, StoreKind, at_once, postgres::database,
     signing_keys,
 };
+use metrics::with_local_recorder;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 
 auth_tests::on_each_store! {
@@ -579,7 +582,9 @@ async fn an_account_its_credits_and_a_row_of_the_host_are_one_commit() {
     let store = PgStore::from_pool(pool.clone());
     let auth = Auth::builder(store.clone(), signing_keys());
     let auth = auth.hashing(Hashing::bcrypt(4).unwrap()).build().unwrap();
-    let billing = Billing::new(&auth, store.clone());
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let numbers = recorder.handle();
+    let billing = with_local_recorder(&recorder, || Billing::new(&auth, store.clone()));
     pool.execute("create table workspaces (owner uuid not null references auth.users)")
         .await
         .unwrap();
@@ -628,4 +633,18 @@ async fn an_account_its_credits_and_a_row_of_the_host_are_one_commit() {
     }
     let checked = check_ledger(&store, |breach| panic!("{breach}")).await;
     assert_eq!(checked.unwrap().entries, 1);
+
+    // What the host may still roll back is not counted; what is committed is.
+    let told = |name: &str| numbers.render().lines().any(|line| line == name);
+    assert!(told(r#"auth_ledger_entries_total{kind="credit_added"} 0"#));
+    assert!(told(
+        r#"auth_ledger_refused_total{reason="insufficient"} 0"#
+    ));
+    let ada: Uuid = sqlx::query_scalar("select owner from workspaces")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let movement = Movement::of(UserId::from_uuid(ada), Amount::parse("1").unwrap());
+    billing.add(movement, &origin).await.unwrap();
+    assert!(told(r#"auth_ledger_entries_total{kind="credit_added"} 1"#));
 }
