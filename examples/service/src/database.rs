@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, path::PathBuf, str::FromStr, time::Dura
 use auth_billing::Billing;
 use auth_core::{
     Auth, AuthBuilder, SigningKeys,
-    ports::{BillingStore, Connections, CreditStore, Outbox, UserStore},
+    ports::{BillingStore, Connections, CreditStore, Outbox, Store, StoreError, UserStore},
     types::Secret,
 };
 use auth_store_postgres::{PgStore, SchemaError};
@@ -16,6 +16,9 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// How long a start waits for a database that does not answer.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Of whoever watches: one for each of two questions.
+const WATCHING: u32 = 2;
 
 /// Between two tries.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -121,6 +124,23 @@ impl Database {
                     Err(error) => return Err(error.into()),
                 }
             },
+        }
+    }
+
+    /// The same data for whoever watches: over connections of their own, so that they neither wait for clients nor take their place.
+    pub(crate) async fn to_watch(&self, url: &DatabaseUrl) -> Result<Self, BoxError> {
+        match url {
+            DatabaseUrl::Postgres(_) => Self::open(url, WATCHING, Instant::now(), |_| {}).await,
+            // Reading waits for nobody there.
+            DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => Ok(self.clone()),
+        }
+    }
+
+    /// Whether it answers.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(store) => store.ping().await,
+            Self::Sqlite(store) => store.ping().await,
         }
     }
 

@@ -42,6 +42,7 @@ use auth_core::{
 use auth_tower::{AuthRouter, TrustedProxies};
 use axum::{Router, body::Body, http::Request};
 use clap::{Parser, Subcommand};
+use futures_util::future::join_all;
 use settings::{Environment, Settings};
 use tokio::{
     net::TcpListener,
@@ -60,7 +61,7 @@ use crate::{
     logs::Logs,
     mail::Mail,
     mailing::Mailing,
-    meters::Meters,
+    meters::{Meters, Outside},
     migrate::Migrate,
     pages::{Pages, Shop},
     server::Places,
@@ -184,7 +185,7 @@ async fn run(task: Task, settings: Settings) -> Result<ExitCode, BoxError> {
         Task::Ledger(what) => ledger::run(&what, url).await.map(status),
         Task::Mail(what) => mail::run(&what, url).await.map(status),
         Task::Migrate(what) => migrate::run(&what, url).await.map(status),
-        Task::Serve => serve(settings).await.map(|()| ExitCode::SUCCESS),
+        Task::Serve => Box::pin(serve(settings)).await.map(|()| ExitCode::SUCCESS),
         Task::Stripe(what) => stripe::run(&what, &settings).await,
         Task::User(what) => user::run(&what, &settings).await.map(status),
     }
@@ -197,19 +198,22 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
         None => None,
     };
     let logs = Logs::start(&settings)?;
-    let traces = Traces::start(&settings)?;
-    let served = serve_logged(settings, meters, traces.as_ref().map(Traces::tracer)).await;
+    let served = serve_traced(settings, meters).await;
     // Whoever asks twice is not kept waiting by those who should take the last words.
-    if matches!(&served, Err(error) if error.is::<AskedTwice>()) {
-        if let Some(traces) = traces {
-            traces.abandon();
-        }
-        return served;
+    if !matches!(&served, Err(error) if error.is::<AskedTwice>()) {
+        logs.finish().await;
     }
-    if let Some(traces) = traces {
-        traces.finish().await;
+    served
+}
+
+async fn serve_traced(settings: Settings, meters: Option<Meters>) -> Result<(), BoxError> {
+    let traces = Traces::start(&settings)?;
+    let served = serve_watched(settings, meters, traces.as_ref().map(Traces::tracer)).await;
+    match (traces, &served) {
+        (Some(traces), Err(error)) if error.is::<AskedTwice>() => traces.abandon(),
+        (Some(traces), _) => traces.finish().await,
+        (None, _) => {}
     }
-    logs.finish().await;
     served
 }
 
@@ -225,13 +229,22 @@ impl fmt::Display for AskedTwice {
 
 impl StdError for AskedTwice {}
 
-async fn serve_logged(
+async fn serve_watched(
     settings: Settings,
     meters: Option<Meters>,
     tracer: Option<Tracer>,
 ) -> Result<(), BoxError> {
+    let numbers = meters.as_ref().map(Meters::address).transpose()?;
+    // In a set, so that it ends with us. Before the database, which may be waited for: that is a number, too.
+    let mut watching = JoinSet::new();
+    let opened = meters.map(|meters| {
+        let (opened, open) = oneshot::channel();
+        watching.spawn(meters.serve(open));
+        opened
+    });
+    let url = &settings.database.url;
     let database = Database::open(
-        &settings.database.url,
+        url,
         settings.database.connections,
         Instant::now() + database::PATIENCE,
         complain,
@@ -290,19 +303,20 @@ async fn serve_logged(
     let app = edge::guard(app, settings.server.cors.as_ref(), https);
     let app = requests::observe(app, settings.server.client_ip.clone(), tracer);
 
+    let mut databases = vec![database.clone()];
+    if let Some(opened) = opened {
+        let watched = database.to_watch(url).await?;
+        databases.push(watched.clone());
+        // Who takes it lives as long as we do.
+        drop(opened.send(Outside::register(auth.clone(), database, watched)));
+    }
     // Before the greeting: whoever reads it may ask at once.
     let mut signals = Signals::listen()?;
-    let numbers = meters.as_ref().map(Meters::address).transpose()?;
     say(&greeting(&settings, &own_address, &mailing, numbers));
-    // In a set, so that it ends with us.
-    let mut watched = JoinSet::new();
-    if let Some(meters) = meters {
-        watched.spawn(meters.serve(auth.clone(), database.clone()));
-    }
     let (stop, stopped) = oneshot::channel();
     let proxies = &settings.server.proxies;
     let mut life = pin!(live(
-        auth, billing, listener, app, proxies, database, stopped
+        auth, billing, listener, app, proxies, &databases, stopped
     ));
     tokio::select! {
         ended = &mut life => return ended,
@@ -357,14 +371,14 @@ async fn accounts(
     Ok(mailing.offer(builder, links).build()?)
 }
 
-/// Serves until `stopped`, then ends in order: requests, mails in hand, the database.
+/// Serves until `stopped`, then ends in order: requests, mails in hand, the databases.
 async fn live(
     auth: Auth,
     billing: Billing,
     listener: TcpListener,
     app: Router,
     proxies: &TrustedProxies,
-    database: Database,
+    databases: &[Database],
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), BoxError> {
     let (answered, all_answered) = oneshot::channel::<()>();
@@ -383,7 +397,8 @@ async fn live(
     if let Ok(worked) = timeout(LAST_MAIL, workers).await {
         worked?;
     }
-    let is_closed = timeout(LAST_WORD, database.close()).await.is_ok();
+    let closing = databases.iter().map(Database::close);
+    let is_closed = timeout(LAST_WORD, join_all(closing)).await.is_ok();
     if in_time && is_closed {
         Ok(())
     } else if in_time {

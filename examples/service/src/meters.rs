@@ -1,8 +1,10 @@
 //! The numbers of the service, as Prometheus reads them: at an address of their own, which is not for clients.
 //!
-//! 1. Whoever counts asks the facade `metrics`. What is installed here is there before anything that counts is made.
-//! 2. A page is made at most once a second, and asks the database for one row at most every five: however many ask, and however often.
-//! 3. A database that is away or slow is a number, too: no page waits longer than a second for it, or fails.
+//! 1. Whoever counts asks the facade `metrics`. What is installed here is there before anything that counts is made, and answers while the service still
+//!    waits for its database.
+//! 2. A page is made at most once a second, and asks the database two short questions at most every five: however many ask, and however often.
+//! 3. A database that is away or slow is a number, too: no page waits longer than a second for it, or fails. It is asked over connections of their own:
+//!    that all others are in use says nothing about it.
 //! 4. A scraper is a client like others: its connections are bounded in number and time.
 //!
 //! # Security
@@ -16,14 +18,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth_core::{Auth, Error, MailQueue, WorkerState, time::Duration as Age};
+use auth_core::{Auth, WorkerState, ports::MailCounts, time::Duration as Age};
 use auth_tower::TrustedProxies;
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use metrics::{Counter, Gauge, Unit, counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     net::TcpListener,
-    sync::Mutex,
+    sync::{Mutex, oneshot},
     task::JoinHandle,
     time::{interval, timeout},
 };
@@ -42,7 +44,7 @@ const BUCKETS: &[f64] = &[
 const PAGE: Duration = Duration::from_secs(1);
 /// How long a look at the database is good.
 const LOOK: Duration = Duration::from_secs(5);
-/// For a look at the database.
+/// For an answer of the database.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Single measurements are kept until they are sorted into buckets, which a page does; without one it is done as often as this.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -70,6 +72,7 @@ impl Meters {
             "version" => env!("CARGO_PKG_VERSION")
         )
         .set(1);
+        is_up().set(0);
         Ok(Self { kept, listener })
     }
 
@@ -77,12 +80,13 @@ impl Meters {
         Ok(self.listener.local_addr()?)
     }
 
-    /// Tells the numbers at `/metrics`, until it is dropped.
-    pub(crate) async fn serve(self, auth: Auth, database: Database) {
+    /// Tells the numbers at `/metrics`, until it is dropped; those from outside once there is something to look at.
+    pub(crate) async fn serve(self, opened: oneshot::Receiver<Outside>) {
         let kept = self.kept.clone();
         let page = Page {
             kept: self.kept,
-            outside: Outside::register(auth, database),
+            opened,
+            outside: None,
             last: None,
         };
         let app = Router::new()
@@ -109,9 +113,18 @@ async fn show(State(page): State<Arc<Mutex<Page>>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind)], text)
 }
 
+/// There from the beginning: until the database is open, it is not up.
+fn is_up() -> Gauge {
+    gauge!(
+        description: "1 when the database answered the last look at it, else 0",
+        "auth_db_up"
+    )
+}
+
 struct Page {
     kept: PrometheusHandle,
-    outside: Outside,
+    opened: oneshot::Receiver<Outside>,
+    outside: Option<Outside>,
     last: Option<(Instant, axum::body::Bytes)>,
 }
 
@@ -122,7 +135,12 @@ impl Page {
         {
             return text.clone();
         }
-        self.outside.look().await;
+        if let Ok(outside) = self.opened.try_recv() {
+            self.outside = Some(outside);
+        }
+        if let Some(outside) = &mut self.outside {
+            outside.look().await;
+        }
         let text = axum::body::Bytes::from(self.kept.render());
         self.last = Some((Instant::now(), text.clone()));
         text
@@ -130,12 +148,15 @@ impl Page {
 }
 
 /// Numbers that nobody counts: they are looked for when somebody asks.
-struct Outside {
+pub(crate) struct Outside {
     auth: Auth,
+    /// Whose connections are counted.
     database: Database,
+    /// Who is asked.
+    watched: Database,
     looked: Option<Instant>,
-    /// One that takes longer than it is waited for goes on, and no second one is begun beside it.
-    looking: Option<(Instant, JoinHandle<Result<MailQueue, Error>>)>,
+    answers: Question<()>,
+    queue: Question<MailCounts>,
     connections: [Gauge; 2],
     dead: Gauge,
     failed: Counter,
@@ -150,12 +171,15 @@ struct Outside {
 }
 
 impl Outside {
-    fn register(auth: Auth, database: Database) -> Self {
+    /// `watched` is what [`Database::to_watch`] gives.
+    pub(crate) fn register(auth: Auth, database: Database, watched: Database) -> Self {
         Self {
             auth,
             database,
+            watched,
             looked: None,
-            looking: None,
+            answers: Question::default(),
+            queue: Question::default(),
             connections: ["idle", "used"].map(|state| {
                 gauge!(
                     description: "Open connections to the database",
@@ -164,7 +188,7 @@ impl Outside {
                 )
             }),
             dead: gauge!(
-                description: "Mails that were given up and wait for a person, of all processes",
+                description: "Mails that were given up and wait for a person, of all processes; up to 10000",
                 "auth_mail_dead_letters"
             ),
             failed: counter!(
@@ -175,21 +199,18 @@ impl Outside {
                 description: "Mails that became dead letters",
                 "auth_mails_given_up_total"
             ),
-            is_up: gauge!(
-                description: "1 when the database answered the last look at it, else 0",
-                "auth_db_up"
-            ),
+            is_up: is_up(),
             most_connections: gauge!(
                 description: "The most connections that this process may open",
                 "auth_db_connections_max"
             ),
             oldest: gauge!(
-                description: "How long ago the mail was queued that waits for longest; 0 without one",
+                description: "How long ago the mail was queued that waits for longest, of those that are counted; 0 without one",
                 unit: Unit::Seconds,
                 "auth_mail_queue_oldest_seconds"
             ),
             queued: gauge!(
-                description: "Mails that wait or are being sent, of all processes",
+                description: "Mails that wait or are being sent, of all processes; up to 10000",
                 "auth_mail_queue_length"
             ),
             sent: counter!(
@@ -223,35 +244,58 @@ impl Outside {
         self.most_connections.set(number(connections.most));
 
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
-            let queue = self.queue().await;
+            self.ask().await;
             self.looked = Some(Instant::now());
-            self.is_up.set(u8::from(queue.is_some()));
-            // Not the numbers of a while ago: an alarm would take them for those of now.
-            let unknown = [f64::NAN; 3];
-            let [queued, dead, oldest] = queue.map_or(unknown, |queue| {
-                let oldest = queue.oldest.map_or(0.0, Age::as_seconds_f64);
-                [number(queue.queued), number(queue.dead), oldest]
-            });
-            self.queued.set(queued);
-            self.dead.set(dead);
-            self.oldest.set(oldest);
         }
     }
 
-    async fn queue(&mut self) -> Option<MailQueue> {
-        // What was found a while ago is not how things are.
-        let is_stale = |looking: &mut (Instant, JoinHandle<_>)| {
-            looking.1.is_finished() && looking.0.elapsed() >= LOOK
-        };
-        drop(self.looking.take_if(is_stale));
-        let auth = self.auth.clone();
-        let (_, looking) = self.looking.get_or_insert_with(|| {
-            let looking = tokio::spawn(async move { auth.mail_queue().await });
-            (Instant::now(), looking)
+    async fn ask(&mut self) {
+        let (watched, counted) = (self.watched.clone(), self.watched.clone());
+        let (answers, queue) = tokio::join!(
+            self.answers.ask(async move { watched.ping().await.ok() }),
+            self.queue
+                .ask(async move { counted.outbox().mail_counts().await.ok() }),
+        );
+        self.is_up.set(u8::from(answers.is_some()));
+        // Not the numbers of a while ago: an alarm would take them for those of now.
+        let unknown = [f64::NAN; 3];
+        let [queued, dead, oldest] = queue.map_or(unknown, |queue| {
+            let age = queue.oldest.map_or(Age::ZERO, |at| self.auth.now() - at);
+            let age = age.max(Age::ZERO).as_seconds_f64();
+            [number(queue.queued), number(queue.dead), age]
         });
-        let looked = timeout(PATIENCE, looking).await.ok()?;
-        self.looking = None;
-        looked.ok()?.ok()
+        self.queued.set(queued);
+        self.dead.set(dead);
+        self.oldest.set(oldest);
+    }
+}
+
+/// Something that is asked again and again. What takes longer than it is waited for goes on, and is not asked once more beside that.
+struct Question<T>(Option<(Instant, JoinHandle<Option<T>>)>);
+
+impl<T> Default for Question<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Send + 'static> Question<T> {
+    /// `None` when there is no answer now.
+    async fn ask(
+        &mut self,
+        question: impl Future<Output = Option<T>> + Send + 'static,
+    ) -> Option<T> {
+        // What was found a while ago is not how things are.
+        let is_stale = |asked: &mut (Instant, JoinHandle<_>)| {
+            asked.1.is_finished() && asked.0.elapsed() >= LOOK
+        };
+        drop(self.0.take_if(is_stale));
+        let (_, asked) = self
+            .0
+            .get_or_insert_with(|| (Instant::now(), tokio::spawn(question)));
+        let answer = timeout(PATIENCE, asked).await.ok()?;
+        self.0 = None;
+        answer.ok()?
     }
 }
 

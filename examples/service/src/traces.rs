@@ -1,15 +1,25 @@
 //! A span for each request, by OTLP over HTTP (feature `otel`).
 //!
 //! 1. A span has what a line of the log has, without the client and the user: method, template of the route, status, code and request id.
-//! 2. Spans wait in a bounded queue, and a thread of its own sends them in batches. What does not fit is dropped: no request waits.
+//! 2. Spans wait in a bounded queue, and a thread of its own sends them in batches. What does not fit, or is not taken, is dropped, counted and told: no
+//!    request waits.
 //! 3. A stop sends what waits, for a few seconds.
-//! 4. A peer of `TRUSTED_PROXIES` may name the parent of a span (`traceparent`, W3C Trace Context). From anybody else the field is ignored: whoever could
-//!    name a parent would put spans into the traces of others, and have as many of them kept as they like.
+//! 4. With `TRUST_TRACEPARENT`, a peer of `TRUSTED_PROXIES` may name the parent of a span (`traceparent`, W3C Trace Context). From anybody else the field is
+//!    ignored: whoever could name a parent would put spans into the traces of others, and have as many of them kept as they like.
+//! 5. What is set in `.env` counts as what is set in the environment: everything is given to OpenTelemetry's code, which reads the environment alone.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use auth_tower::{PeerAddr, TrustedProxies};
 use http::request::Parts;
+use metrics::{Counter, counter};
 use opentelemetry::{
     Context, KeyValue,
     propagation::TextMapPropagator,
@@ -18,8 +28,12 @@ use opentelemetry::{
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
+    error::OTelSdkResult,
     propagation::TraceContextPropagator,
-    trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan},
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider,
+        Span as SdkSpan, SpanData, SpanExporter as Export, SpanProcessor,
+    },
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
@@ -27,12 +41,16 @@ use crate::{BoxError, settings::Settings};
 
 /// For spans that wait when the service stops.
 const LAST_SPANS: Duration = Duration::from_secs(5);
+/// Between two reports of dropped spans.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// What exports spans.
 #[must_use = "spans that wait are lost without `finish`"]
 pub(crate) struct Traces {
     provider: SdkTracerProvider,
+    /// Who may name parents.
     proxies: TrustedProxies,
+    tally: Arc<Tally>,
 }
 
 impl Traces {
@@ -45,7 +63,28 @@ impl Traces {
             .with_http()
             .with_endpoint(format!("{}/v1/traces", traces.endpoint))
             .with_headers(traces.headers.clone())
+            .with_timeout(traces.timeout)
             .build()?;
+        let tally = Arc::new(Tally::of(traces.queue));
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(traces.queue)
+            .with_max_export_batch_size(traces.batch)
+            .with_scheduled_delay(traces.delay)
+            .build();
+        let exporter = Exporter {
+            inner: exporter,
+            tally: Arc::clone(&tally),
+        };
+        let processor = Processor {
+            inner: BatchSpanProcessor::new(exporter, batches),
+            tally: Arc::clone(&tally),
+        };
+        let share = Sampler::TraceIdRatioBased(traces.sampling.share);
+        let sampler = if traces.sampling.follows_parents {
+            Sampler::ParentBased(Box::new(share))
+        } else {
+            share
+        };
         let name = traces.service_name.as_ref();
         let name = name.unwrap_or(&settings.server.service_name).clone();
         let resource = Resource::builder()
@@ -57,11 +96,18 @@ impl Traces {
             .build();
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
-            .with_batch_exporter(exporter)
+            .with_sampler(sampler)
+            .with_span_processor(processor)
             .build();
+        let proxies = if traces.trusts_parents {
+            settings.server.proxies.clone()
+        } else {
+            TrustedProxies::default()
+        };
         Ok(Some(Self {
             provider,
-            proxies: settings.server.proxies.clone(),
+            proxies,
+            tally,
         }))
     }
 
@@ -79,9 +125,146 @@ impl Traces {
 
     pub(crate) async fn finish(self) {
         let last = spawn_blocking(move || self.provider.shutdown_with_timeout(LAST_SPANS));
-        if !matches!(timeout(LAST_SPANS, last).await, Ok(Ok(Ok(())))) {
-            tracing::warn!("the last spans did not reach OTEL_EXPORTER_OTLP_ENDPOINT");
+        // Whether it went well is seen in what arrived.
+        let _ = timeout(LAST_SPANS, last).await;
+        let lost = self.tally.lost();
+        if lost > 0 {
+            tracing::warn!(
+                spans = lost,
+                "spans of this process did not reach OTEL_EXPORTER_OTLP_ENDPOINT"
+            );
         }
+    }
+}
+
+/// What becomes of spans.
+#[derive(Debug)]
+struct Tally {
+    /// How many may wait.
+    most: usize,
+    waiting: AtomicUsize,
+    ended: AtomicU64,
+    arrived: AtomicU64,
+    dropped: AtomicU64,
+    counter: Counter,
+    /// How many drops were told, and when.
+    told: Mutex<(u64, Option<Instant>)>,
+}
+
+impl Tally {
+    fn of(most: usize) -> Self {
+        Self {
+            most,
+            waiting: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
+            arrived: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            counter: counter!(
+                description: "Spans that never reached the collector",
+                "auth_spans_dropped_total"
+            ),
+            told: Mutex::default(),
+        }
+    }
+
+    /// A span has ended; `false` when there is no place for it.
+    fn ended(&self) -> bool {
+        self.ended.fetch_add(1, Relaxed);
+        let fits = |waiting| (waiting < self.most).then_some(waiting + 1);
+        let has_place = self.waiting.fetch_update(Relaxed, Relaxed, fits).is_ok();
+        if !has_place {
+            self.dropped(1);
+        }
+        has_place
+    }
+
+    fn dropped(&self, count: u64) {
+        self.dropped.fetch_add(count, Relaxed);
+        self.counter.increment(count);
+    }
+
+    /// How many did not arrive, those on their way included.
+    fn lost(&self) -> u64 {
+        let arrived = self.arrived.load(Relaxed);
+        self.ended.load(Relaxed).saturating_sub(arrived)
+    }
+
+    fn tell(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, when) = *told;
+        let dropped = self.dropped.load(Relaxed);
+        if dropped > count && when.is_none_or(|when| when.elapsed() >= REPORT) {
+            *told = (dropped, Some(Instant::now()));
+            tracing::warn!(
+                spans = dropped - count,
+                "spans are dropped: OTEL_EXPORTER_OTLP_ENDPOINT does not take them, or not fast enough"
+            );
+        }
+    }
+}
+
+/// Takes as many spans as have a place: what the queue of OpenTelemetry drops, it does not tell.
+#[derive(Debug)]
+struct Processor {
+    inner: BatchSpanProcessor,
+    tally: Arc<Tally>,
+}
+
+impl SpanProcessor for Processor {
+    fn on_start(&self, span: &mut SdkSpan, context: &Context) {
+        self.inner.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if self.tally.ended() {
+            self.inner.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+/// Sees what leaves the queue, and what arrives.
+#[derive(Debug)]
+struct Exporter {
+    inner: SpanExporter,
+    tally: Arc<Tally>,
+}
+
+impl Export for Exporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let count = batch.len();
+        self.tally.waiting.fetch_sub(count, Relaxed);
+        let exported = self.inner.export(batch).await;
+        if exported.is_ok() {
+            self.tally.arrived.fetch_add(count as u64, Relaxed);
+        } else {
+            self.tally.dropped(count as u64);
+        }
+        self.tally.tell();
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
     }
 }
 

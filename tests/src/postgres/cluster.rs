@@ -61,7 +61,8 @@ impl Cluster {
             .args(["--locale=C.UTF-8", "--no-sync"]));
         let stop = pg_ctl(&binaries, &directory);
         let life_line = LifeLine::new(
-            "directory=$1; shift; \"$@\" -m immediate stop; rm -rf \"$directory\"",
+            // One that was paused would not hear that it is to stop.
+            "directory=$1; shift; kill -CONT $(head -n 1 \"$directory/data/postmaster.pid\"); \"$@\" -m immediate stop; rm -rf \"$directory\"",
             [directory.as_os_str(), stop.get_program()]
                 .into_iter()
                 .chain(stop.get_args()),
@@ -107,23 +108,35 @@ impl Cluster {
         run(self.pg_ctl().args(["-m", "fast", "-w", "stop"]));
     }
 
+    /// From now on it does not answer, and nobody hears that it does not: as a machine that hangs. It goes on when the pause is dropped.
+    pub fn pause(&self) -> Pause {
+        let pause = Pause(self.processes());
+        pause.signal(Signal::STOP);
+        pause
+    }
+
     /// As a crash ends it, with `kill -9` for each of its processes in the middle of their work.
     pub fn kill(&self) {
-        let file = self.directory.join("data/postmaster.pid");
-        let main = fs::read_to_string(&file).unwrap();
-        let main = main.lines().next().unwrap().parse().unwrap();
-        let killed: Vec<i32> = [main].into_iter().chain(children(main)).collect();
-        for process in &killed {
-            // One that has ended by itself since is dead, too.
-            let _ = kill_process(Pid::from_raw(*process).unwrap(), Signal::KILL);
-        }
+        let killed = self.processes();
+        signal(&killed, Signal::KILL);
         let deadline = Instant::now() + PATIENCE;
         while killed.iter().any(|process| is_running(*process)) {
             assert!(Instant::now() < deadline, "{killed:?} cannot be killed");
             thread::yield_now();
         }
         // Where nobody collects the dead, the next server would take the old one for alive.
-        fs::remove_file(file).unwrap();
+        fs::remove_file(self.main_file()).unwrap();
+    }
+
+    fn main_file(&self) -> PathBuf {
+        self.directory.join("data/postmaster.pid")
+    }
+
+    /// The main one first.
+    fn processes(&self) -> Vec<i32> {
+        let main = fs::read_to_string(self.main_file()).unwrap();
+        let main = main.lines().next().unwrap().parse().unwrap();
+        [main].into_iter().chain(children(main)).collect()
     }
 
     /// Starts it again, at the same address.
@@ -151,6 +164,30 @@ impl Cluster {
 
     fn pg_ctl(&self) -> Command {
         pg_ctl(&self.binaries, &self.directory)
+    }
+}
+
+/// A server whose processes are stopped.
+#[derive(Debug)]
+#[must_use = "it goes on when this is dropped"]
+pub struct Pause(Vec<i32>);
+
+impl Pause {
+    fn signal(&self, what: Signal) {
+        signal(&self.0, what);
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.signal(Signal::CONT);
+    }
+}
+
+/// One that has ended by itself since is passed over.
+fn signal(processes: &[i32], signal: Signal) {
+    for process in processes {
+        let _ = kill_process(Pid::from_raw(*process).unwrap(), signal);
     }
 }
 

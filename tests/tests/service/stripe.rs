@@ -3,18 +3,16 @@
 use auth_core::{time::OffsetDateTime, types::UserId};
 use auth_tests::{
     API_KEY, PASSWORD, email_of,
-    process::{Home, Service},
+    process::{Home, Launch, Service},
     stripe::{CATALOGUE, WEBHOOK_SECRET, event, signature},
 };
 use serde_json::{Value, json};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
-    let home = Home::new();
+/// A service that believes what is signed.
+pub(crate) fn selling(home: &Home) -> Launch {
     let catalogue = home.path().join("catalogue.toml");
     std::fs::write(&catalogue, CATALOGUE).unwrap();
-    let service = home
-        .service()
+    home.service()
         .quick()
         .set("INTERNAL_API_KEY", API_KEY)
         .set("STRIPE_SECRET_KEY", "sk_test_0123456789")
@@ -22,8 +20,12 @@ async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
         .set("STRIPE_API_BASE", "http://127.0.0.1:9")
         .set("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
         .set("CATALOG_FILE", catalogue.to_str().unwrap())
-        .start()
-        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_paid_is_granted_and_what_is_not_ours_is_listed() {
+    let home = Home::new();
+    let service = selling(&home).start().await;
     let body = json!({"username": "ada", "email": email_of("ada"), "password": PASSWORD});
     let answer = service.post("/auth/register", body).await;
     let ada = UserId::parse(answer.ok(201)["user"]["id"].as_str().unwrap()).unwrap();

@@ -19,6 +19,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use crate::metrics::{numbers, told};
+
 /// Reads one batch and writes it as JSON.
 const DECODE: &str = "
 import sys
@@ -179,7 +181,7 @@ async fn a_trusted_proxy_names_the_parent_and_nonsense_is_none() {
     let (address, received) = collector().await;
     let home = Home::new();
     let launch = traced(&home, &address).set("TRUSTED_PROXIES", "127.0.0.1");
-    let service = launch.start().await;
+    let service = launch.set("TRUST_TRACEPARENT", "true").start().await;
     let right = format!("00-{TRACE}-{PARENT}-01");
     let ask = |id: &str| service.get("/health").header("x-request-id", id);
     ask("right").header("traceparent", &right).await.ok(200);
@@ -212,26 +214,78 @@ async fn a_trusted_proxy_names_the_parent_and_nonsense_is_none() {
     }
 }
 
+/// A proxy may pass on what clients send: that it is believed about their addresses says nothing about their traces.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_or_silent_holds_up_nobody() {
+async fn a_proxy_that_is_believed_about_addresses_alone_names_no_parent() {
+    let (address, received) = collector().await;
+    let home = Home::new();
+    let launch = traced(&home, &address).set("TRUSTED_PROXIES", "127.0.0.1");
+    let service = launch.start().await;
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let asked = service.get("/health").header("traceparent", parent);
+    asked.header("x-request-id", "passed-on").await.ok(200);
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+    let spans = spans(&received);
+    let (span, _) = spans
+        .iter()
+        .find(|(_, about)| about["auth.request_id"] == "passed-on")
+        .unwrap();
+    assert_ne!(span["traceId"], base64(TRACE));
+    assert!(span["parentSpanId"].is_null(), "{span}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_env_file_says_of_sampling_is_obeyed() {
+    let (address, received) = collector().await;
+    let home = Home::new();
+    std::fs::write(home.path().join(".env"), "OTEL_TRACES_SAMPLER=always_off\n").unwrap();
+    let service = traced(&home, &address).start().await;
+    service.get("/health").await.ok(200);
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(received.lock().unwrap().is_empty());
+    assert!(!ended.stderr.contains("did not reach"), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_or_silent_holds_up_nobody_and_drops_are_told() {
+    const REQUESTS: u16 = 200;
+    const PLACES: u16 = 16;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = [&silent, &gone].map(|it| it.local_addr().unwrap());
     drop(gone);
     for address in addresses {
         let home = Home::new();
-        let service = traced(&home, &format!("http://{address}"))
+        let service = told(traced(&home, &format!("http://{address}")))
+            .set("OTEL_BSP_MAX_QUEUE_SIZE", &PLACES.to_string())
+            .set("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
             .set("OTEL_BSP_SCHEDULE_DELAY", "50")
+            .set("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")
             .start()
             .await;
-        // More than the queue holds.
-        for _ in 0..3000 {
+        let began = Instant::now();
+        for _ in 0..REQUESTS {
             service.get("/health").await.ok(200);
+        }
+        // One that waited for the silent one would wait for a minute.
+        assert!(began.elapsed() < Duration::from_secs(40));
+        // But for those that wait and one batch on its way.
+        let least = f64::from(REQUESTS - PLACES - 4);
+        numbers(&service, "dropped spans", |numbers| {
+            numbers.get("auth_spans_dropped_total", &[]) >= Some(least)
+        })
+        .await;
+        if address != addresses[0] {
+            service.logged("spans are dropped").await;
         }
         let stopped = Instant::now();
         let ended = service.stop().await;
         assert!(ended.status.success(), "{ended:?}");
         assert!(stopped.elapsed() < Duration::from_secs(20), "{ended:?}");
+        let told = "spans of this process did not reach";
+        assert!(ended.stderr.contains(told), "{ended:?}");
     }
 }
 

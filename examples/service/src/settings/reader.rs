@@ -107,6 +107,19 @@ impl Reader {
         }
     }
 
+    /// Names of `.env` that begin so and that no value was asked for, in their order.
+    pub(super) fn unasked(&self, prefix: &str) -> BTreeSet<String> {
+        let is_unasked = |name: &&String| {
+            let asked = name.strip_suffix("_FILE").unwrap_or(name);
+            name.starts_with(prefix) && !self.asked.contains(*name) && !self.asked.contains(asked)
+        };
+        self.from_dot_env
+            .iter()
+            .filter(is_unasked)
+            .cloned()
+            .collect()
+    }
+
     pub(super) fn optional<T, E: Display>(
         &mut self,
         name: &str,
