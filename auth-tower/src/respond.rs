@@ -28,6 +28,8 @@ const PROBLEM_JSON: HeaderValue =
     HeaderValue::from_static("application/problem+json; charset=utf-8");
 const IDEMPOTENT_REPLAY: HeaderName = HeaderName::from_static("idempotent-replay");
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+/// Of a provider of sign-ins: for ten seconds after a failure it is not even asked.
+const PROVIDER_RETRY_AFTER: Duration = Duration::seconds(10);
 
 /// An answer that is no problem.
 pub(crate) struct Reply {
@@ -274,6 +276,7 @@ impl Problem {
         match self {
             Self::Core(Error::Throttled(wait) | Error::TooManyAttempts(wait))
             | Self::RateLimited(wait) => Some(*wait),
+            Self::Core(Error::ProviderUnavailable(_)) => Some(PROVIDER_RETRY_AFTER),
             _ => None,
         }
     }
@@ -435,7 +438,7 @@ fn core_sheet(error: &Error) -> (StatusCode, &'static str) {
         ),
         Error::ProviderUnavailable(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "The provider does not answer; try again in a moment.",
+            "The provider does not answer; begin again in a moment.",
         ),
         Error::ReauthenticationRequired => {
             (StatusCode::FORBIDDEN, "A fresh login is required for this.")
@@ -894,7 +897,9 @@ mod tests {
             );
             let wait = headers.get("retry-after").map(|it| it.to_str().unwrap());
             assert_eq!(wait.is_some(), matches!(status, 429 | 503), "{code}");
-            assert_eq!(wait.unwrap_or("2"), "2", "{code}");
+            let is_of_provider = (status, code) == (503, "provider_error");
+            let seconds = if is_of_provider { "10" } else { "2" };
+            assert_eq!(wait.unwrap_or(seconds), seconds, "{code}");
             assert!(
                 !body.to_string().contains("relation"),
                 "a cause leaks: {body}"
