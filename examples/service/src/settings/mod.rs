@@ -294,6 +294,9 @@ mod tests {
             ("ALLOWED_REDIRECTS", "http://app.test.org/welcome"),
             ("DATABASE_URL", "postgres://db.test.org/app"),
             ("UNVERIFIED_ACCOUNT_TTL", "100000 years"),
+            ("METRICS_ADDRESS", "198.51.100.7:9464"),
+            ("METRICS_ADDRESS", "[::ffff:198.51.100.7]:9464"),
+            ("METRICS_ADDRESS", "[2001:db8::7]:9464"),
         ] {
             let values: Vec<_> = good
                 .into_iter()
@@ -307,6 +310,15 @@ mod tests {
                 faults.iter().all(|fault| fault.starts_with(name)),
                 "{faults:?}"
             );
+        }
+        for ours in [
+            "0.0.0.0:9464",
+            "10.0.0.1:9464",
+            "[::1]:9464",
+            "[fd00::1]:9464",
+        ] {
+            let told = good.into_iter().chain([("METRICS_ADDRESS", ours)]);
+            assert!(parse(&told.collect::<Vec<_>>()).is_ok(), "{ours}");
         }
     }
 

@@ -59,10 +59,7 @@ impl Server {
                 text.parse().map_err(|_| "must be an IP address")
             }),
             internal_keys: internal_keys(reader, generated_key, production),
-            metrics: reader.optional("METRICS_ADDRESS", |text| {
-                text.parse()
-                    .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:9464")
-            }),
+            metrics: reader.optional("METRICS_ADDRESS", |text| metrics(text, production)),
             port: reader.or("PORT", 8080, |text| {
                 text.parse().map_err(|_| "must be a number from 0 to 65535")
             }),
@@ -76,6 +73,35 @@ impl Server {
             }),
         }
     }
+}
+
+/// Numbers are told without a key, so production tells none at an address of the internet. All addresses are taken: a container listens so, and no further
+/// than its own network.
+fn metrics(text: &str, production: bool) -> Result<SocketAddr, &'static str> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:9464")?;
+    let is_private = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            // RFC 6598: between a provider and its clients.
+            let is_shared = matches!(ip.octets(), [100, 64..=127, ..]);
+            ip.is_unspecified()
+                || ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || is_shared
+        }
+        IpAddr::V6(ip) => {
+            ip.is_unspecified()
+                || ip.is_loopback()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local()
+        }
+    };
+    if production && !is_private {
+        return Err("must not be an address of the internet in production: it asks for no key");
+    }
+    Ok(address)
 }
 
 fn origins(reader: &mut Reader, production: bool) -> Option<Origins> {
