@@ -104,7 +104,8 @@ impl Lender {
         let held = match handed {
             Some(handed) => handed,
             None => Handed {
-                connection: self.pool.acquire().await?,
+                // Its future has room for opening a connection, and this one is moved about at every call.
+                connection: Box::pin(self.pool.acquire()).await?,
                 hands: 0,
             },
         };

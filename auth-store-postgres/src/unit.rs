@@ -96,29 +96,40 @@ where
 {
     let mut checkout = lender.checkout().await?;
     let connection = checkout.connection();
-    match bond {
+    let (done, is_clean) = match bond {
         Bond::Reads | Bond::Writes => {
             let done = unit(connection, about).await;
-            checkout.is_clean = done.as_ref().err().is_none_or(leaves_the_connection_clean);
-            done
+            let is_clean = done.as_ref().err().is_none_or(leaves_the_connection_clean);
+            (done, is_clean)
         }
+        // Boxed, as what is moved to a task of its own for each lone statement is small without it.
         Bond::Transaction => {
-            // Said outright: with another default, a statement would not see what was committed while the one before it waited for a lock.
-            let begin = "begin isolation level read committed";
-            let mut tx = connection.begin_with(begin).await?;
-            let done = unit(&mut tx, about).await;
-            match done {
-                Ok(value) => {
-                    tx.commit().await?;
-                    checkout.is_clean = true;
-                    Ok(value)
-                }
-                Err(error) => {
-                    // The connection is closed, and this frees its locks before anybody is told.
-                    let _ = tx.rollback().await;
-                    Err(error)
-                }
-            }
+            let done = Box::pin(in_transaction(connection, about, unit)).await;
+            let is_clean = done.is_ok();
+            (done, is_clean)
+        }
+    };
+    checkout.is_clean = is_clean;
+    done
+}
+
+async fn in_transaction<A, T>(
+    connection: &mut PgConnection,
+    about: &A,
+    unit: Unit<A, T>,
+) -> sqlx::Result<T> {
+    // Said outright: with another default, a statement would not see what was committed while the one before it waited for a lock.
+    let begin = "begin isolation level read committed";
+    let mut tx = connection.begin_with(begin).await?;
+    match unit(&mut tx, about).await {
+        Ok(value) => {
+            tx.commit().await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // The connection is closed, and this frees its locks before anybody is told.
+            let _ = tx.rollback().await;
+            Err(error)
         }
     }
 }

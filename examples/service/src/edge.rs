@@ -2,7 +2,7 @@
 //!
 //! From the outside in:
 //! 1. The answer gets the headers that browsers heed.
-//! 2. The request gets its id. One with two `Host` fields, or with none where HTTP/1.1 asks for one, is refused (RFC 9112 §3.2).
+//! 2. A request with two `Host` fields, or with none where HTTP/1.1 asks for one, is refused (RFC 9112 §3.2).
 //! 3. Pages of the origins that are set may read the answer (CORS).
 //! 4. There is a bound on the requests under way. Whoever comes on top is told so at once; health is asked without a place.
 //! 5. There is a bound on their time.
@@ -39,26 +39,32 @@ pub(crate) enum Origins {
 }
 
 /// Puts the app behind all of it. `https` says whether its public address is so.
+///
+/// There are few layers: at each of them axum clones, for every request, all that lies below.
 pub(crate) fn guard(app: Router, origins: Option<&Origins>, https: bool) -> Router {
-    let late = counter!(
-        description: "Requests given up because their answer took too long",
-        "auth_http_requests_timed_out_total"
-    );
-    let refused = counter!(
-        description: "Requests refused because too many were under way",
-        "auth_http_requests_shed_total"
-    );
-    let places = Arc::new(Semaphore::new(UNDER_WAY));
-    let app = app
-        .layer(middleware::from_fn(catch))
-        .layer(middleware::from_fn_with_state(late, in_time))
-        .layer(middleware::from_fn_with_state((places, refused), shed));
+    let bounds = Bounds {
+        places: Semaphore::new(UNDER_WAY),
+        shed: counter!(
+            description: "Requests refused because too many were under way",
+            "auth_http_requests_shed_total"
+        ),
+        late: counter!(
+            description: "Requests given up because their answer took too long",
+            "auth_http_requests_timed_out_total"
+        ),
+    };
+    let app = app.layer(middleware::from_fn_with_state(Arc::new(bounds), bound));
     let app = match origins {
         Some(origins) => across_origins(app, origins),
         None => app,
     };
-    app.layer(middleware::from_fn(name_and_check))
-        .layer(middleware::from_fn_with_state(https, show_headers))
+    app.layer(middleware::from_fn_with_state(https, check))
+}
+
+struct Bounds {
+    places: Semaphore,
+    shed: Counter,
+    late: Counter,
 }
 
 /// An OPTIONS that is no preflight is the app's to answer: the layer would answer it for every path, whether there is anything or not.
@@ -119,24 +125,20 @@ impl Asked {
     }
 }
 
-async fn name_and_check(mut request: Request, next: Next) -> Response {
-    let id = RequestId::of(request.headers());
-    // Of letters, digits and the like: the conversion cannot fail.
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-        request.headers_mut().insert(RequestId::HEADER, id);
-    }
+async fn check(State(https): State<bool>, request: Request, next: Next) -> Response {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     let least = usize::from(request.version() >= Version::HTTP_11);
-    if (least..=1).contains(&hosts) {
+    let mut answer = if (least..=1).contains(&hosts) {
         next.run(request).await
     } else {
         Asked::of(&request).refuse(Refusal::BadRequest)
-    }
+    };
+    show_headers(answer.headers_mut(), https);
+    answer
 }
 
 /// Pages have stricter ones of their own (ASVS 3.4.1–3.4.6).
-async fn show_headers(State(https): State<bool>, request: Request, next: Next) -> Response {
-    let mut answer = next.run(request).await;
+fn show_headers(headers: &mut HeaderMap, https: bool) {
     let fields = [
         (
             header::CONTENT_SECURITY_POLICY,
@@ -148,43 +150,30 @@ async fn show_headers(State(https): State<bool>, request: Request, next: Next) -
     ];
     let secure = https.then_some((header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
     for (name, value) in fields.into_iter().chain(secure) {
-        let field = answer.headers_mut().entry(name);
+        let field = headers.entry(name);
         field.or_insert(HeaderValue::from_static(value));
     }
-    answer
 }
 
-async fn shed(
-    State((places, refused)): State<(Arc<Semaphore>, Counter)>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn bound(State(bounds): State<Arc<Bounds>>, request: Request, next: Next) -> Response {
+    let asked = Asked::of(&request);
     // Whoever looks after the service must hear from a busy one that it lives.
-    if matches!(request.uri().path(), "/health" | "/health/ready") {
-        return next.run(request).await;
+    let is_about_health = matches!(request.uri().path(), "/health" | "/health/ready");
+    let place = bounds.places.try_acquire();
+    if place.is_err() && !is_about_health {
+        bounds.shed.increment(1);
+        return asked.refuse(Refusal::Overloaded);
     }
-    let Ok(_place) = places.try_acquire() else {
-        refused.increment(1);
-        return Asked::of(&request).refuse(Refusal::Overloaded);
-    };
-    next.run(request).await
-}
-
-async fn in_time(State(late): State<Counter>, request: Request, next: Next) -> Response {
-    let asked = Asked::of(&request);
-    timeout(ANSWER, next.run(request))
-        .await
-        .unwrap_or_else(|_| {
-            late.increment(1);
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match timeout(ANSWER, answer).await {
+        Ok(Ok(answer)) => answer,
+        // A page that panics takes no connection with it. What it said is in the log by the panic hook.
+        Ok(Err(_)) => asked.refuse(Refusal::Internal),
+        Err(_) => {
+            bounds.late.increment(1);
             asked.refuse(Refusal::TimedOut)
-        })
-}
-
-/// A page that panics takes no connection with it. What it said is in the log by the panic hook.
-async fn catch(request: Request, next: Next) -> Response {
-    let asked = Asked::of(&request);
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    answer.unwrap_or_else(|_| asked.refuse(Refusal::Internal))
+        }
+    }
 }
 
 #[cfg(test)]

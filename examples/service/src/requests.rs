@@ -24,20 +24,19 @@ use crate::traces::{Open, Tracer};
 pub(crate) fn observe(app: Router, client_ip: ClientIp, tracer: Option<Tracer>) -> Router {
     let observer = Observer {
         client_ip,
-        meters: Arc::new(Meters::register()),
+        meters: Meters::register(),
         tracer,
     };
-    app.layer(middleware::from_fn_with_state(observer, observed))
+    app.layer(middleware::from_fn_with_state(Arc::new(observer), observed))
 }
 
-#[derive(Clone)]
 struct Observer {
     client_ip: ClientIp,
-    meters: Arc<Meters>,
+    meters: Meters,
     tracer: Option<Tracer>,
 }
 
-async fn observed(State(observer): State<Observer>, request: Request, next: Next) -> Response {
+async fn observed(State(observer): State<Arc<Observer>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let id = RequestId::of(&parts.headers);
     let begin = |tracer: &Tracer| tracer.begin(&parts, id.as_str());
@@ -53,10 +52,10 @@ async fn observed(State(observer): State<Observer>, request: Request, next: Next
     }
     observer.meters.in_flight.increment(1);
     let mut line = Line {
-        meters: observer.meters,
+        client_ip: observer.client_ip.find(&parts),
+        observer,
         traced,
         method: known(&parts.method),
-        client_ip: observer.client_ip.find(&parts),
         started: Instant::now(),
         span: span.clone(),
         answer: None,
@@ -86,7 +85,7 @@ fn known(method: &Method) -> &'static str {
 
 /// Written when it is dropped: also for a client that went away before its answer.
 struct Line {
-    meters: Arc<Meters>,
+    observer: Arc<Observer>,
     traced: Option<Open>,
     method: &'static str,
     client_ip: Option<IpAddr>,
@@ -106,12 +105,13 @@ impl Drop for Line {
             (_, Some(answered)) => Some(answered.route.unwrap_or("none")),
         };
         let took = self.started.elapsed();
-        self.meters.in_flight.decrement(1);
+        let meters = &self.observer.meters;
+        meters.in_flight.decrement(1);
         match (route, status) {
             (Some(route), Some(status)) => {
-                self.meters.answered((route, self.method, status), took);
+                meters.answered((route, self.method, status), took);
             }
-            _ => self.meters.abandoned.increment(1),
+            _ => meters.abandoned.increment(1),
         }
         let code = answered.and_then(|answered| answered.code);
         if let Some(traced) = self.traced.take() {
