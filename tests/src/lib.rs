@@ -28,6 +28,7 @@ pub mod certified;
 mod client;
 mod clock;
 pub mod forge;
+mod installed;
 mod mailbox;
 mod person;
 pub mod postgres;

@@ -1,13 +1,18 @@
 //! What Stripe would send: events, signed.
 
-use std::{fmt::Write, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use auth_billing::{Catalogue, Mode, SigningSecrets, Stripe};
 use auth_core::{ports::Clock, types::Secret};
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
-use crate::{App, Call};
+use crate::{App, Call, installed::installed};
 
 /// The secret that events of an [`App`] are signed with.
 pub const WEBHOOK_SECRET: &str = "whsec_of_the_tests_0123456789";
@@ -96,16 +101,48 @@ impl App {
 /// # Panics
 /// When it is not installed, with what installs it.
 pub fn python() -> PathBuf {
-    let program = std::env::current_exe().unwrap();
-    let target = program
-        .ancestors()
-        .nth(3)
-        .expect("tests run in the target directory");
-    let python = target.join("stripe-sdk/bin/python3");
-    assert!(
-        python.exists(),
-        "{} is not there: `.ci/stripe-sdk` installs Stripe's SDK",
-        python.display()
-    );
-    python
+    installed("stripe-sdk/bin/python3", ".ci/stripe-sdk")
+}
+
+/// What Stripe's published description finds wrong with exchanges and objects of events: a line for each fault.
+pub fn faults_by_description(lines: &[Value]) -> String {
+    let description = installed("stripe-openapi/stripe.com.json", ".ci/stripe-openapi");
+    let mut judge = Command::new(python());
+    judge
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/stripe_openapi.py"))
+        .arg(description);
+    faults(judge, lines)
+}
+
+/// What the types of Stripe's SDK find wrong with objects of events: a line for each fault.
+pub fn faults_by_types(lines: &[Value]) -> String {
+    let mut judge = Command::new(python());
+    judge.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/stripe_types.py"));
+    faults(judge, lines)
+}
+
+fn faults(mut judge: Command, lines: &[Value]) -> String {
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    said_by(&mut judge, &lines)
+}
+
+/// What a program says to what it is told.
+///
+/// # Panics
+/// When it does not end well.
+pub fn said_by(program: &mut Command, told: &str) -> String {
+    let mut program = program
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    program
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(told.as_bytes())
+        .unwrap();
+    let ended = program.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    String::from_utf8(ended.stdout).unwrap()
 }

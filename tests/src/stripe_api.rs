@@ -6,8 +6,6 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
-    io::Write,
-    process::{Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
@@ -27,7 +25,7 @@ use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
-use crate::{MovableClock, stripe::python};
+use crate::{MovableClock, stripe::faults_by_description};
 
 /// The key that a scripted Stripe knows.
 pub const STRIPE_KEY: &str = "sk_test_of_the_tests_0123456789";
@@ -329,43 +327,16 @@ impl StripeApi {
     /// # Panics
     /// With every fault, and when what judges is not installed.
     pub fn judge(&self) {
-        let python = python();
-        let target = python.ancestors().nth(3).unwrap().to_owned();
-        let description = target.join("stripe-openapi/stripe.com.json");
-        assert!(
-            description.exists(),
-            "{} is not there: `.ci/stripe-openapi` fetches it",
-            description.display()
-        );
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/stripe_openapi.py");
-        let mut judge = Command::new(python)
-            .arg(script)
-            .arg(description)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = String::new();
-        for it in self.journal() {
+        let lines = self.journal().into_iter().map(|it| {
             // The description is of the older layout.
             let is_known = self.inner.layout == Layout::Older || it.status != 200;
             let answer = if is_known { it.answer } else { Value::Null };
             let (method, _) = it.what.split_once(' ').unwrap();
-            let line = json!({
+            json!({
                 "method": method, "path": it.path, "query": it.query, "body": it.body, "status": it.status, "answer": answer,
-            });
-            lines.push_str(&line.to_string());
-            lines.push('\n');
-        }
-        judge
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(lines.as_bytes())
-            .unwrap();
-        let ended = judge.wait_with_output().unwrap();
-        assert!(ended.status.success());
-        assert_eq!(String::from_utf8_lossy(&ended.stdout), "");
+            })
+        });
+        assert_eq!(faults_by_description(&lines.collect::<Vec<_>>()), "");
     }
 
     fn now(&self) -> i64 {

@@ -14,7 +14,7 @@ use tokio::{
     process::{Child, ChildStdout},
 };
 
-use crate::smtp::certify;
+use crate::{installed::installed, smtp::certify};
 
 /// Reads a page and writes its families as JSON. A value is text, because JSON has no NaN.
 const PARSE: &str = "
@@ -182,16 +182,5 @@ impl TlsReceiver {
 /// # Panics
 /// When it is not installed, with what installs it.
 pub fn python() -> PathBuf {
-    let program = std::env::current_exe().unwrap();
-    let target = program
-        .ancestors()
-        .nth(3)
-        .expect("tests run in the target directory");
-    let python = target.join("telemetry/bin/python3");
-    assert!(
-        python.exists(),
-        "{} is not there: `.ci/telemetry` installs it",
-        python.display()
-    );
-    python
+    installed("telemetry/bin/python3", ".ci/telemetry")
 }

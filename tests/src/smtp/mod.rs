@@ -16,7 +16,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::process::eventually;
+use crate::{installed::installed, process::eventually};
 
 /// The one account of every server that asks for a login.
 pub const USERNAME: &str = "mailer";
@@ -213,14 +213,5 @@ pub(crate) fn certify(name: &str, folder: &Path) -> String {
 
 /// A Python that has the server.
 fn python() -> PathBuf {
-    // <target directory>/<profile>/deps/<test>
-    let test = std::env::current_exe().unwrap();
-    let target = test.ancestors().nth(3).unwrap();
-    let python = target.join("smtp-server/bin/python3");
-    assert!(
-        python.exists(),
-        "{} is not there: `.ci/smtp-server` installs the mail server of the tests",
-        python.display()
-    );
-    python
+    installed("smtp-server/bin/python3", ".ci/smtp-server")
 }

@@ -32,6 +32,5 @@ mod same_answers;
 mod secrets;
 mod sessions;
 mod shared_limits;
-mod stripe_calls;
-mod stripe_webhook;
+mod stripe;
 mod verify_email;
