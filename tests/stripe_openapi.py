@@ -1,4 +1,5 @@
-"""Holds exchanges with a Stripe against its published description: one in JSON a line on standard input, one line for each fault on standard output."""
+"""Holds exchanges with a Stripe, and objects of its events, against its published description: one in JSON a line on standard input, one line for each
+fault on standard output."""
 
 import json
 import re
@@ -80,6 +81,14 @@ def main():
             paths.setdefault(method.upper(), []).append((path.count("{"), pattern, path, operation))
     for line in sys.stdin:
         exchange = json.loads(line)
+        if "schema" in exchange:
+            # What it does not know of an object is a fault as well.
+            whole = closed(document)
+            schema = whole["components"]["schemas"][exchange["schema"]]
+            judge = Draft4Validator(schema, resolver=RefResolver.from_schema(whole))
+            for fault in judge.iter_errors(exchange["object"]):
+                print(f"{exchange['schema']}: {list(fault.absolute_path)}: {fault.message[:300]}")
+            continue
         fits = [
             (holes, path, operation)
             for holes, pattern, path, operation in paths.get(exchange["method"], [])

@@ -77,7 +77,7 @@ impl App {
             connections: 1,
         });
         let (clock, mailbox) = <(MovableClock, Mailbox)>::default();
-        Self::over(data, clock, mailbox, signing_keys(), |auth| auth).await
+        Self::over(data, clock, mailbox, signing_keys(), allowing).await
     }
 
     /// With two providers: `google`, which decides about addresses as Google does, and `acme`, which decides about none.

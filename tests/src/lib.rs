@@ -29,6 +29,7 @@ mod client;
 mod clock;
 pub mod forge;
 mod installed;
+pub mod localstripe;
 mod mailbox;
 mod person;
 pub mod postgres;

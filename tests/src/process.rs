@@ -40,7 +40,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Client, Mail, PASSWORD, Person, email_of, mailbox::template_of};
+use crate::{
+    API_KEY, Client, Mail, PASSWORD, Person, email_of,
+    mailbox::template_of,
+    stripe::{CATALOGUE, WEBHOOK_SECRET},
+    stripe_api::STRIPE_KEY,
+};
 
 /// For what takes a moment on an idle machine. A busy one gets there, too; what never happens fails.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -266,6 +271,17 @@ impl Launch {
     pub fn args(mut self, arguments: &str) -> Self {
         self.command.args(arguments.split(' '));
         self
+    }
+
+    /// Sells what tests sell, by a Stripe at this address, and takes the API key of an [`App`](crate::App).
+    pub fn selling(self, stripe: &str) -> Self {
+        let catalogue = self.home.path().join("catalogue.toml");
+        fs::write(&catalogue, CATALOGUE).unwrap();
+        self.set("INTERNAL_API_KEY", API_KEY)
+            .set("STRIPE_SECRET_KEY", STRIPE_KEY)
+            .set("STRIPE_API_BASE", stripe)
+            .set("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+            .set("CATALOG_FILE", catalogue.to_str().unwrap())
     }
 
     /// What it reads from standard input when it is [run](Self::run); nothing else.

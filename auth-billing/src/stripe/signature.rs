@@ -99,7 +99,7 @@ impl Signature {
         let mut at = None;
         let mut values = Vec::new();
         for pair in header.split(',') {
-            match pair.trim().split_once('=')? {
+            match pair.split_once('=')? {
                 // Which of two would count?
                 ("t", _) if at.is_some() => return None,
                 ("t", time) => at = Some(time),
@@ -123,7 +123,7 @@ impl Signature {
     }
 }
 
-/// 64 hexadecimal digits.
+/// 64 hexadecimal digits, in lower case as Stripe writes them and its SDKs compare them.
 fn bytes(hex: &str) -> Option<[u8; 32]> {
     let digits = hex.as_bytes();
     if digits.len() != 64 {
@@ -131,10 +131,10 @@ fn bytes(hex: &str) -> Option<[u8; 32]> {
     }
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |b: u8| {
-            char::from(b)
-                .to_digit(16)
-                .and_then(|it| u8::try_from(it).ok())
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            _ => None,
         };
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
@@ -182,7 +182,7 @@ mod tests {
             format!("t={at},v1={good}"),
             format!("v1={good},t={at}"),
             format!("t={at},v1={old},v1={good}"),
-            format!("t={at}, v1={good}, v0={}", "0".repeat(64)),
+            format!("t={at},v1={good},v0={}", "0".repeat(64)),
             format!("t={at},v1=short,v1={good}"),
         ] {
             assert!(is_signed(&[SECRET], &header, "{}", AT), "{header}");
@@ -203,6 +203,8 @@ mod tests {
             format!("t={at},v0={good}"),
             format!("t={at},v1={}", &good[..63]),
             format!("t={at},v1={good}0"),
+            format!("t={at}, v1={good}"),
+            format!("t={at},v1={}", good.to_uppercase()),
             format!("t={at},v1={}", "0".repeat(64)),
             format!("t={},v1={good}", AT + 1),
             format!("t={at},t={at},v1={good}"),

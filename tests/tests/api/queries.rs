@@ -1,11 +1,12 @@
 //! What a request costs at the database.
 
 use auth_tests::{
-    App, PASSWORD, Person,
+    ALLOWED_PAGE, App, PASSWORD, Person,
     postgres::{self, Proxy},
     stripe::event,
+    stripe_api::StripeApi,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// `begin` and `commit` count too.
 #[tokio::test(flavor = "multi_thread")]
@@ -13,6 +14,8 @@ async fn a_request_costs_no_more_round_trips_than_it_needs() {
     let database = postgres::database().await;
     let proxy = Proxy::before(&database).await;
     let app = App::behind(&proxy).await;
+    let stripe = StripeApi::start(app.clock.clone()).await;
+    let app = app.sold_by(&stripe);
 
     let mut counts = Vec::new();
     // The second time: a statement is prepared once on a connection.
@@ -104,17 +107,56 @@ async fn a_request_costs_no_more_round_trips_than_it_needs() {
         app.delivery(&paid).await.ok(200);
         count("a purchase that is told again", 4);
 
+        let call = async |what: &str, mut body: Value| {
+            body["user_id"] = json!(ada.id.to_string());
+            let call = app.post(&format!("/stripe/{what}"), body).by_service();
+            call.await.ok(200).clone()
+        };
+        let setup = call("setup-intent", json!({})).await;
+        count("leave a card, as a new customer", 3);
+        call("setup-intent", json!({})).await;
+        count("leave a card", 2);
+        let card = stripe.attach_card(setup["customer_id"].as_str().unwrap(), true);
+
+        let path = format!("/stripe/payment-methods?user_id={}", ada.id);
+        app.get(&path).by_service().await.ok(200);
+        count("see the cards", 2);
+
+        let page = |item: &str, name: &str| json!({item: name, "success_url": ALLOWED_PAGE, "cancel_url": ALLOWED_PAGE});
+        call("create-checkout-session", page("credit_pack", "small")).await;
+        count("a page for a pack", 2);
+        call("create-checkout-session", page("plan", "basic")).await;
+        count("a page for a plan", 3);
+
+        let plan = |name: &str| json!({"plan": name, "payment_method_id": card});
+        call("create-subscription", plan("basic")).await;
+        count("subscribe", 5);
+        for (change, plan) in [
+            ("change to a dearer plan", "professional"),
+            ("change to a cheaper plan", "basic"),
+        ] {
+            call("change-subscription", json!({"plan": plan})).await;
+            count(change, 2);
+        }
+        call("cancel-subscription", json!({})).await;
+        count("cancel", 2);
+
         app.get("/health/ready").await.ok(200);
         count("ready", 1);
 
         app.get("/health").await.ok(200);
         count("health", 0);
     }
-    for (what, counted, statements) in counts {
-        if what.is_empty() {
-            continue;
-        }
-        let counted = (counted.statements, counted.prepared);
-        assert_eq!(counted, (statements, 0), "{what}");
-    }
+    let wrong: Vec<_> = counts
+        .iter()
+        .map(|(what, counted, statements)| {
+            (
+                what,
+                (counted.statements, counted.prepared),
+                (*statements, 0),
+            )
+        })
+        .filter(|(what, counted, wanted)| !what.is_empty() && counted != wanted)
+        .collect();
+    assert_eq!(wrong, []);
 }

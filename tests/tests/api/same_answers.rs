@@ -7,30 +7,42 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use auth_core::{ports::Random, time::Duration};
-use auth_tests::{Answer, App, Call, Fault, PASSWORD, Person, StoreKind, path_of};
+use auth_core::{ports::Random, time::Duration, types::RedirectUri};
+use auth_tests::{
+    ALLOWED_PAGE, Answer, App, Call, Fault, PASSWORD, Person, StoreKind, path_of,
+    stripe::event,
+    stripe_api::{StripeApi, Trouble, declined},
+};
 use auth_tower::routes;
 use serde_json::{Value, json};
 
 /// What a script must have seen, or it says less than it seems to.
-const CODES: [&str; 21] = [
+const CODES: [&str; 29] = [
+    "already_subscribed",
     "current_password_invalid",
     "email_not_verified",
     "email_taken",
+    "idempotency_conflict",
+    "insufficient_credits",
     "internal",
     "invalid_api_key",
     "invalid_credentials",
+    "invalid_signature",
     "invalid_token",
+    "malformed_event",
     "malformed_json",
     "method_not_allowed",
     "missing_token",
     "not_found",
+    "not_subscribed",
     "payload_too_large",
+    "payment_provider_error",
     "rate_limited",
     "session_not_found",
     "token_expired",
     "token_reused",
     "unavailable",
+    "unknown_plan",
     "unsupported_media_type",
     "user_exists",
     "user_not_found",
@@ -261,6 +273,152 @@ async fn credentials_change(script: &mut Script) {
     }
 }
 
+/// Credits are added, used, asked for again, and looked at page by page.
+async fn credits_move(script: &mut Script, ada: &Person) {
+    let movement = |amount: &str, reference: Option<&str>| json!({"user_id": ada.id.to_string(), "amount": amount, "reference_id": reference, "description": "As agreed"});
+    for (path, amount, reference, key) in [
+        ("/credits/use", "1.00", None, "key-1"),
+        ("/credits/add", "12.5", None, "key-1"),
+        ("/credits/add", "12.50", None, "key-1"),
+        ("/credits/add", "12.51", None, "key-1"),
+        ("/credits/add", "0.01", Some("order-1"), "key-2"),
+        ("/credits/add", "0.01", Some("order-1"), "key-3"),
+        ("/credits/add", "0.02", Some("order-1"), "key-4"),
+        ("/credits/use", "12.00", Some("order-1"), "key-5"),
+        ("/credits/use", "12.00", None, "key-6"),
+        ("/credits/use", "-1", None, "key-7"),
+    ] {
+        let mut body = movement(amount, reference);
+        if reference.is_none() {
+            body.as_object_mut().unwrap().remove("reference_id");
+        }
+        let call = script.app.post(path, body).header("idempotency-key", key);
+        script.ask(call.by_service()).await;
+    }
+    let nobody = json!({"user_id": "0197f1f0-0000-7000-8000-000000000000", "amount": "1.00"});
+    script
+        .ask(script.app.post("/credits/add", nobody).by_service())
+        .await;
+    let mut query = "&limit=2".to_owned();
+    for _ in 0..2 {
+        let path = format!("/credits/transactions?user_id={}{query}", ada.id);
+        let page = script.ask(script.app.get(&path).by_service()).await;
+        if let Some(cursor) = page.ok(200)["next_cursor"].as_str() {
+            query = format!("&limit=2&cursor={cursor}");
+        }
+    }
+    for query in ["&type=credit_used", "&limit=201", "&cursor=x", "&type=x"] {
+        let path = format!("/credits/transactions?user_id={}{query}", ada.id);
+        script.ask(script.app.get(&path).by_service()).await;
+    }
+    let path = format!("/credits/balance?user_id={}", ada.id);
+    script.ask(script.app.get(&path).by_service()).await.ok(200);
+}
+
+/// Something is bought, a subscription begins, changes and ends, and Stripe tells of it.
+async fn payments_are_made(script: &mut Script, stripe: &StripeApi, ada: &Person) {
+    let user = ada.id.to_string();
+    let call = |script: &Script, path: &str, mut body: Value| {
+        body["user_id"] = json!(user);
+        script.app.post(path, body).by_service()
+    };
+    let page = |item: &str, name: &str| json!({item: name, "success_url": ALLOWED_PAGE, "cancel_url": ALLOWED_PAGE});
+    let methods = format!("/stripe/payment-methods?user_id={user}");
+    for (path, body) in [
+        ("/stripe/create-checkout-session", page("plan", "nothing")),
+        ("/stripe/create-checkout-session", page("plan", "basic")),
+        (
+            "/stripe/create-checkout-session",
+            page("credit_pack", "small"),
+        ),
+        (
+            "/stripe/create-checkout-session",
+            json!({"plan": "basic", "success_url": "https://example.com", "cancel_url": 1}),
+        ),
+        ("/stripe/change-subscription", json!({"plan": "basic"})),
+        ("/stripe/cancel-subscription", json!({})),
+        ("/stripe/create-subscription", json!({"plan": "basic"})),
+        ("/stripe/create-subscription", json!({"plan": "basic"})),
+    ] {
+        let call = call(script, path, body);
+        script.ask(call).await;
+    }
+    script.ask(script.app.get(&methods).by_service()).await;
+    for (trouble, times) in [(Trouble::Busy, 3), (Trouble::Say(402, declined()), 1)] {
+        (0..times).for_each(|_| stripe.trouble("POST /v1/setup_intents", trouble.clone()));
+        let call = call(script, "/stripe/setup-intent", json!({}));
+        script.ask(call).await;
+    }
+    for key in ["attempt-1", "attempt-1", "attempt-2"] {
+        let call = call(script, "/stripe/setup-intent", json!({}));
+        script
+            .ask(call.header("idempotency-key", key))
+            .await
+            .ok(200);
+    }
+    let customer = stripe.asked("POST /v1/setup_intents").pop().unwrap();
+    let card = stripe.attach_card(customer.form["customer"].as_str().unwrap(), true);
+    script
+        .ask(script.app.get(&methods).by_service())
+        .await
+        .ok(200);
+    let body = json!({"plan": "professional", "payment_method_id": card});
+    let asked = call(script, "/stripe/create-subscription", body);
+    let begun = script.ask(asked).await;
+    let subscription = begun.ok(200)["subscription_id"].as_str().unwrap();
+    for (path, body) in [
+        ("/stripe/create-subscription", json!({"plan": "basic"})),
+        ("/stripe/change-subscription", json!({"plan": "basic"})),
+        (
+            "/stripe/change-subscription",
+            json!({"plan": "professional"}),
+        ),
+        ("/stripe/cancel-subscription", json!({})),
+    ] {
+        let call = call(script, path, body);
+        script.ask(call).await;
+    }
+    let paid = json!({
+        "id": "cs_1", "mode": "payment", "payment_status": "paid", "payment_intent": "pi_1", "metadata": {"user_id": user, "item": "small"},
+        "amount_total": 900, "currency": "eur",
+    });
+    let refund =
+        json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 900, "amount_refunded": 300});
+    let strange = json!({"id": "cs_2", "mode": "payment", "payment_status": "paid", "metadata": {"user_id": user, "item": "x"}});
+    let completed = "checkout.session.completed";
+    let invoice = stripe.invoice_of(subscription);
+    let ending = stripe.subscription(subscription);
+    for (id, kind, object) in [
+        ("evt_1", "charge.refunded", &refund),
+        ("evt_2", completed, &paid),
+        ("evt_2", completed, &paid),
+        ("evt_3", completed, &strange),
+        ("evt_4", "invoice.paid", &invoice),
+        ("evt_5", "customer.subscription.updated", &ending),
+    ] {
+        let event = event(id, kind, script.app.seconds(), object);
+        script.ask(script.app.delivery(&event)).await.ok(200);
+    }
+    let now = json!({"at_period_end": false});
+    let now = call(script, "/stripe/cancel-subscription", now);
+    script.ask(now).await.ok(200);
+    let ended = stripe.subscription(subscription);
+    let kind = "customer.subscription.deleted";
+    let ended = event("evt_6", kind, script.app.seconds(), &ended);
+    script.ask(script.app.delivery(&ended)).await.ok(200);
+    script.ask(script.app.signed_delivery("{}")).await;
+    let unsigned = script.app.call("POST", "/stripe/webhook").raw("{}");
+    script.ask(unsigned).await;
+    let path = format!("/credits/transactions?user_id={user}");
+    script.ask(script.app.get(&path).by_service()).await.ok(200);
+    script.app.deliver().await;
+    for mail in script.app.mailbox.to(&ada.email) {
+        script
+            .said
+            .push(format!("{}\n{}\n{}", mail.subject, mail.text, mail.html));
+    }
+}
+
 /// What other services ask, and what was never meant to be asked.
 async fn strangers_call(script: &mut Script, ada: &Person) {
     let by_id = format!("/auth/users/{}/email", ada.id);
@@ -312,7 +470,13 @@ async fn an_account_ends(script: &mut Script) {
 }
 
 async fn told_by(store: StoreKind) -> Vec<String> {
-    let app = App::with(store, |auth| auth.random(Counted::default())).await;
+    let app = App::with(store, |auth| {
+        auth.random(Counted::default())
+            .allowed_redirects([RedirectUri::parse(ALLOWED_PAGE).unwrap()])
+    })
+    .await;
+    let stripe = StripeApi::start(app.clock.clone()).await;
+    let app = app.sold_by(&stripe);
     let mut script = Script {
         app,
         said: Vec::new(),
@@ -320,6 +484,8 @@ async fn told_by(store: StoreKind) -> Vec<String> {
     };
     let ada = an_account_begins(&mut script).await;
     sessions_come_and_go(&mut script, &ada).await;
+    credits_move(&mut script, &ada).await;
+    payments_are_made(&mut script, &stripe, &ada).await;
     credentials_change(&mut script).await;
     strangers_call(&mut script, &ada).await;
     an_account_ends(&mut script).await;

@@ -106,6 +106,33 @@ impl Data {
         }
     }
 
+    /// The rows of every table of ours, as text, with the name of the table as in Postgres.
+    pub(crate) async fn everything(&self) -> Vec<(String, String)> {
+        let names = match &self.postgres {
+            Some(_) => "select tablename::text from pg_tables where schemaname = 'auth' order by 1",
+            None => {
+                "select substr(name, 6) from sqlite_schema where type = 'table' and name like 'auth#_%' escape '#' order by 1"
+            }
+        };
+        let mut tables = Vec::new();
+        for table in self.rows(names).await {
+            let row = match &self.postgres {
+                Some(_) => "row_to_json(it)::text".to_owned(),
+                None => {
+                    let columns = format!(
+                        "select 'quote(' || name || ')' from pragma_table_info('auth_{table}')"
+                    );
+                    self.rows(&columns).await.join(" || ' ' || ")
+                }
+            };
+            let rows = self
+                .rows(&format!("select {row} from auth.{table} as it"))
+                .await;
+            tables.push((table, rows.join("\n")));
+        }
+        tables
+    }
+
     /// Until a process has opened the database.
     pub(crate) async fn is_in_use(&self) {
         let ours = "select application_name from pg_stat_activity where datname = current_database() and application_name = 'auth-tower'";

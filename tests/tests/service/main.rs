@@ -13,6 +13,7 @@ mod ledger;
 mod life;
 mod limits;
 mod load;
+mod localstripe;
 mod logs;
 mod mails;
 mod metrics;

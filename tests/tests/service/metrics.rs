@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     data::Data,
-    stripe::{deliver, selling, unix_seconds},
+    stripe::{NO_STRIPE, deliver, unix_seconds},
 };
 
 pub(crate) fn told(launch: Launch) -> Launch {
@@ -408,7 +408,7 @@ async fn every_password_that_is_not_looked_at_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_payments_are_counted_by_what_became_of_them() {
     let home = Home::new();
-    let service = told(selling(&home)).start().await;
+    let service = told(home.service().quick().selling(NO_STRIPE)).start().await;
     let ada = service.registered("ada").await;
     let bought = |item: &str| {
         json!({

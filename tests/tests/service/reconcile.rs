@@ -28,9 +28,8 @@ impl Shop {
     async fn open() -> Self {
         let home = Home::new();
         let stripe = StripeApi::start(MovableClock::default()).await;
-        std::fs::write(home.path().join("catalogue.toml"), CATALOGUE).unwrap();
-        let service = selling(&home, &stripe).quick();
-        let service = service.set("INTERNAL_API_KEY", API_KEY).start().await;
+        let service = home.service().quick().selling(stripe.address());
+        let service = service.start().await;
         let body = json!({"username": "ada", "email": email_of("ada"), "password": PASSWORD});
         let answer = service.post("/auth/register", body).await;
         let ada = UserId::parse(answer.ok(201)["user"]["id"].as_str().unwrap()).unwrap();
@@ -43,7 +42,7 @@ impl Shop {
     }
 
     fn command(&self, more: &str) -> Launch {
-        let launch = selling(&self.home, &self.stripe);
+        let launch = self.home.service().selling(self.stripe.address());
         launch.args(format!("stripe reconcile {more}").trim_end())
     }
 
@@ -68,14 +67,6 @@ impl Shop {
         let told = event(id, kind, unix_seconds() - DAY, object);
         self.stripe.has_told(told);
     }
-}
-
-fn selling(home: &Home, stripe: &StripeApi) -> Launch {
-    home.service()
-        .set("STRIPE_SECRET_KEY", STRIPE_KEY)
-        .set("STRIPE_API_BASE", stripe.address())
-        .set("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
-        .set("CATALOG_FILE", "catalogue.toml")
 }
 
 /// As Stripe's description has it.

@@ -11,6 +11,7 @@ mod purchases;
 mod refunds;
 mod signatures;
 mod trouble;
+mod versions;
 
 use auth_billing::check_ledger;
 use auth_core::{

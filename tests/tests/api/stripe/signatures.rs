@@ -4,6 +4,7 @@ use auth_tests::{
     API_KEY, App, StoreKind,
     stripe::{OLD_WEBHOOK_SECRET, WEBHOOK_SECRET, event, python, said_by, signature},
 };
+use serde_json::json;
 
 use super::{alarms, balance, processed, session};
 
@@ -28,6 +29,218 @@ print(header, end='')
     let mut sdk = Command::new(python());
     sdk.args(["-c", SCRIPT, secret, &at.to_string(), &ours]);
     said_by(&mut sdk, body)
+}
+
+/// What Stripe's own SDK says of headers and bodies, at a time, with the secrets that an app has.
+fn verdicts_of_the_sdk(now: i64, cases: &[(String, String)]) -> Vec<bool> {
+    const SCRIPT: &str = "
+import json, sys, time, stripe
+told = json.load(sys.stdin)
+time.time = lambda: told['now']
+def is_good(header, body, secret):
+    try:
+        return stripe.WebhookSignature.verify_header(body, header, secret, tolerance=300)
+    except stripe.SignatureVerificationError:
+        return False
+print(json.dumps([any(is_good(header, body, it) for it in told['secrets']) for header, body in told['cases']]))
+";
+    let mut sdk = Command::new(python());
+    sdk.args(["-c", SCRIPT]);
+    let told = json!({"now": now, "secrets": [WEBHOOK_SECRET, OLD_WEBHOOK_SECRET], "cases": cases});
+    serde_json::from_str(&said_by(&mut sdk, &told.to_string())).unwrap()
+}
+
+/// Ours, in the same place.
+async fn verdicts(app: &App, cases: &[(String, String)]) -> Vec<bool> {
+    let mut verdicts = Vec::new();
+    for (header, body) in cases {
+        let call = app.call("POST", "/stripe/webhook").raw(body.clone());
+        let answer = call.header("stripe-signature", header).await;
+        if answer.status == 200 {
+            verdicts.push(true);
+        } else {
+            answer.refused(401, "invalid_signature");
+            verdicts.push(false);
+        }
+    }
+    verdicts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_is_judged_as_by_stripes_sdk_or_more_strictly() {
+    let app = App::start().await;
+    let now = app.seconds();
+    let body = event("evt_1", "product.created", now, &json!({"id": "prod_1"})).to_string();
+    let sign = |secret: &str, at: i64| by_the_sdk(secret, at, &body);
+    let good = sign(WEBHOOK_SECRET, now);
+    let (time, value) = good.split_once(',').unwrap();
+    let hex = value.strip_prefix("v1=").unwrap();
+    let foreign = sign("whsec_of_somebody_else", now);
+    let (_, wrong) = foreign.split_once(',').unwrap();
+    // A name, the header, and whether the SDK and we take it.
+    let table = [
+        ("as it is signed", good.clone(), true, true),
+        (
+            "by the secret of before",
+            sign(OLD_WEBHOOK_SECRET, now),
+            true,
+            true,
+        ),
+        (
+            "five minutes old",
+            sign(WEBHOOK_SECRET, now - 300),
+            true,
+            true,
+        ),
+        ("older", sign(WEBHOOK_SECRET, now - 301), false, false),
+        (
+            "five minutes ahead",
+            sign(WEBHOOK_SECRET, now + 300),
+            true,
+            true,
+        ),
+        // A clock that is wrong, or a signature that is made to last: refused here.
+        (
+            "further ahead",
+            sign(WEBHOOK_SECRET, now + 301),
+            true,
+            false,
+        ),
+        ("by another secret", foreign.clone(), false, false),
+        (
+            "of another time",
+            format!("t={},{value}", now - 1),
+            false,
+            false,
+        ),
+        ("nothing", String::new(), false, false),
+        ("no signature", time.to_owned(), false, false),
+        ("no time", value.to_owned(), false, false),
+        (
+            "the scheme v0 alone",
+            format!("{time},v0={hex}"),
+            false,
+            false,
+        ),
+        (
+            "a scheme of tomorrow",
+            format!("{time},v2={hex}"),
+            false,
+            false,
+        ),
+        (
+            "v0 beside v1",
+            format!("{time},{value},v0={hex}"),
+            true,
+            true,
+        ),
+        (
+            "the good one first",
+            format!("{time},{value},{wrong}"),
+            true,
+            true,
+        ),
+        (
+            "the good one last",
+            format!("{time},{wrong},{value}"),
+            true,
+            true,
+        ),
+        (
+            "two wrong ones",
+            format!("{time},{wrong},{wrong}"),
+            false,
+            false,
+        ),
+        ("the time last", format!("{value},{time}"), true, true),
+        ("cut", good[..good.len() - 1].to_owned(), false, false),
+        ("longer", format!("{good}0"), false, false),
+        (
+            "in capitals",
+            format!("{time},v1={}", hex.to_uppercase()),
+            false,
+            false,
+        ),
+        ("with spaces", format!("{time}, {value}"), false, false),
+        (
+            "a time that is none",
+            format!("t=now,{value}"),
+            false,
+            false,
+        ),
+        // Of two times, the SDK takes the first; here the header is refused.
+        (
+            "two times",
+            format!("{time},t={},{value}", now - 1),
+            true,
+            false,
+        ),
+        // The SDK reads a number as Python does, and checks the one that it read.
+        (
+            "a time with a sign",
+            format!("t=+{now},{value}"),
+            true,
+            false,
+        ),
+        // More than Stripe ever sends.
+        (
+            "nine signatures",
+            format!("{time},{}{value}", format!("{wrong},").repeat(8)),
+            true,
+            false,
+        ),
+    ];
+    let cases: Vec<_> = table
+        .iter()
+        .map(|(_, header, ..)| (header.clone(), body.clone()))
+        .collect();
+    let (theirs, ours) = (
+        verdicts_of_the_sdk(now, &cases),
+        verdicts(&app, &cases).await,
+    );
+    for ((name, _, theirs_wanted, ours_wanted), found) in table.iter().zip(theirs.iter().zip(&ours))
+    {
+        assert_eq!(found, (theirs_wanted, ours_wanted), "{name}");
+    }
+    let cases: Vec<_> = [
+        "",
+        " ",
+        "{}",
+        &body.replace("prod_1", "prod_2"),
+        &format!("{body} "),
+    ]
+    .map(|body| (good.clone(), body.to_owned()))
+    .into();
+    assert_eq!(verdicts_of_the_sdk(now, &cases), [false; 5]);
+    assert_eq!(verdicts(&app, &cases).await, [false; 5]);
+
+    // Whatever becomes of a good header on its way: what the SDK refuses is refused.
+    let mut cases = Vec::new();
+    for place in 0..good.len() {
+        let (before, rest) = good.split_at(place);
+        for new in [
+            "",
+            " ",
+            ",",
+            "=",
+            "0",
+            "a",
+            "t=1,",
+            "v1=,",
+            &rest[..1].repeat(2),
+        ] {
+            cases.push((format!("{before}{new}{}", &rest[1..]), body.clone()));
+        }
+    }
+    let (theirs, ours) = (
+        verdicts_of_the_sdk(now, &cases),
+        verdicts(&app, &cases).await,
+    );
+    for ((header, _), (theirs, ours)) in cases.iter().zip(theirs.iter().zip(&ours)) {
+        assert!(*theirs || !ours, "{header:?} is refused by the SDK");
+    }
+    // Some stayed as they were.
+    assert!(ours.contains(&true));
 }
 
 async fn what_stripes_sdk_signs_is_accepted(store: StoreKind) {
