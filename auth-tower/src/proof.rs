@@ -4,7 +4,7 @@ use auth_billing::Signature;
 use auth_core::{
     Auth, Error,
     ports::Authenticated,
-    types::{Session, User},
+    types::{Caller, Session, User},
 };
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
@@ -85,6 +85,13 @@ impl InternalCaller {
     /// The name of the key: which service asks.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same, as the ledger and keys of calls have it.
+    pub(crate) fn caller(&self) -> Result<Caller, Problem> {
+        // A name that `InternalKeys` took is one.
+        let caller = Caller::parse(&self.name);
+        Ok(caller.map_err(|reason| Error::Internal(Box::new(reason)))?)
     }
 }
 

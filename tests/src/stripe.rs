@@ -122,8 +122,8 @@ pub fn faults_by_types(lines: &[Value]) -> String {
 }
 
 fn faults(mut judge: Command, lines: &[Value]) -> String {
-    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    said_by(&mut judge, &lines)
+    let lines: Vec<_> = lines.iter().map(Value::to_string).collect();
+    said_by(&mut judge, &lines.join("\n"))
 }
 
 /// What a program says to what it is told.

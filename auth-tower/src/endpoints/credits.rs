@@ -1,10 +1,8 @@
 use auth_billing::{Billing, Movement, Origin, Receipt, Transactions};
 use auth_core::{
-    Error,
     time::OffsetDateTime,
     types::{
-        Amount, BookedEntry, Caller, Credits, Description, EntryId, EntryKind, Invalid,
-        ReferenceId, UserId,
+        Amount, BookedEntry, Credits, Description, EntryId, EntryKind, Invalid, ReferenceId, UserId,
     },
 };
 use serde::Serialize;
@@ -128,10 +126,8 @@ fn movement(ctx: Ctx, who: &InternalCaller) -> Result<(Movement, Origin), Proble
     let key = fields.idempotency_key();
     let ((user, amount), (reference, description), idempotency_key) =
         fields.finish(((user, amount), (reference, description), key))?;
-    // A name that `InternalKeys` took is one.
-    let caller = Caller::parse(who.name()).map_err(|reason| Error::Internal(Box::new(reason)))?;
     let origin = Origin {
-        caller,
+        caller: who.caller()?,
         request_id: ctx.client.request_id,
     };
     let movement = Movement {

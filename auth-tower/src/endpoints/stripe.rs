@@ -5,7 +5,7 @@ use auth_core::{
     Error,
     ports::{Card, PaymentMethod},
     time::OffsetDateTime,
-    types::{Caller, IdempotencyKey, Invalid, PaymentRef, RedirectUri, UserId},
+    types::{IdempotencyKey, PaymentRef, RedirectUri, UserId},
 };
 use serde::Serialize;
 
@@ -250,8 +250,6 @@ pub(crate) async fn cancel_subscription(
 }
 
 fn once(who: &InternalCaller, key: Option<IdempotencyKey>) -> Result<Option<Once>, Problem> {
-    // A name that `InternalKeys` took is one.
-    let caller = Caller::parse(who.name());
-    let caller = caller.map_err(|reason: Invalid| Error::Internal(Box::new(reason)))?;
+    let caller = who.caller()?;
     Ok(key.map(|key| Once { caller, key }))
 }
