@@ -316,6 +316,7 @@ async fn credits_move(script: &mut Script, ada: &Person) {
 }
 
 /// Something is bought, a subscription begins, changes and ends, and Stripe tells of it.
+#[allow(clippy::too_many_lines)] // one script
 async fn payments_are_made(script: &mut Script, stripe: &StripeApi, ada: &Person) {
     let user = ada.id.to_string();
     let call = |script: &Script, path: &str, mut body: Value| {
