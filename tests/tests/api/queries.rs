@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 /// `begin` and `commit` count too.
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines)] // one list
 async fn a_request_costs_no_more_round_trips_than_it_needs() {
     let database = postgres::database().await;
     let proxy = Proxy::before(&database).await;

@@ -67,6 +67,7 @@ async fn verdicts(app: &App, cases: &[(String, String)]) -> Vec<bool> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines)] // one table
 async fn a_signature_is_judged_as_by_stripes_sdk_or_more_strictly() {
     let app = App::start().await;
     let now = app.seconds();

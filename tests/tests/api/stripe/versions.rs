@@ -3,7 +3,7 @@
 //! The objects in `versions/` are whole. Those of 2022-11-15 are held against Stripe's published description of its API, which is of that time, and those of
 //! 2026-10-28 against the types of Stripe's own SDK, which is for that version.
 
-use auth_core::{ports::BillingStore, types::Subscription};
+use auth_core::{ports::BillingStore, time::OffsetDateTime, types::Subscription};
 use auth_tests::{
     App, Person, StoreKind,
     stripe::{faults_by_description, faults_by_types},
@@ -141,7 +141,7 @@ async fn an_event_means_the_same_in_every_version(store: StoreKind) {
     assert_eq!(moved, expected);
     assert_eq!(kept[0].item.as_deref(), Some("basic"));
     assert_eq!(
-        kept[0].period_end.map(|end| end.unix_timestamp()),
+        kept[0].period_end.map(OffsetDateTime::unix_timestamp),
         Some(1_769_904_000)
     );
     assert_eq!(kept[0].cancel_at, kept[0].period_end);
