@@ -36,7 +36,8 @@ impl Cluster {
     /// # Panics
     /// With instructions, when this machine has no binaries of a server or it does not start.
     pub fn start() -> Self {
-        Self::with_settings(&["max_connections=200"]).unwrap_or_else(|reason| panic!("{reason}\n{INSTRUCTIONS}"))
+        Self::with_settings(&["max_connections=200"])
+            .unwrap_or_else(|reason| panic!("{reason}\n{INSTRUCTIONS}"))
     }
 
     /// One that trades durability for speed, or the reason why there is none.

@@ -408,7 +408,9 @@ async fn every_password_that_is_not_looked_at_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_payments_are_counted_by_what_became_of_them() {
     let home = Home::new();
-    let service = told(home.service().quick().selling(NO_STRIPE)).start().await;
+    let service = told(home.service().quick().selling(NO_STRIPE))
+        .start()
+        .await;
     let ada = service.registered("ada").await;
     let bought = |item: &str| {
         json!({

@@ -2,10 +2,10 @@
 
 use auth_core::types::UserId;
 use auth_tests::{
-    API_KEY, MovableClock, PASSWORD, email_of,
+    MovableClock, PASSWORD, email_of,
     process::{Ended, Home, Launch, Service},
-    stripe::{CATALOGUE, WEBHOOK_SECRET, event},
-    stripe_api::{STRIPE_KEY, StripeApi, Trouble},
+    stripe::event,
+    stripe_api::{StripeApi, Trouble},
 };
 use serde_json::{Value, json};
 
