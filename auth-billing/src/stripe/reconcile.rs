@@ -92,6 +92,8 @@ pub struct Reconciled {
     pub applied: u64,
     /// Purchases that nobody paid.
     pub without_payment: u64,
+    /// Whether payments alone were compared: it was too long ago for what was given back, and for how subscriptions went.
+    pub payments_alone: bool,
 }
 
 impl Reconciled {
@@ -131,7 +133,7 @@ impl Billing {
     ///
     /// # Security
     /// Credits that were granted by forged events, as by one who knows the signing secret, are found by it where nobody paid. That more was granted for a
-    /// payment than it was for is not.
+    /// payment than it was for, or to somebody else, is not; nor what was granted for what cost nothing.
     pub async fn reconcile(
         &self,
         since: OffsetDateTime,
@@ -152,7 +154,10 @@ impl Billing {
             // Nobody was paid before, and not every database knows such times.
             since: since.max(OffsetDateTime::UNIX_EPOCH),
             paid: Paid::default(),
-            counted: Reconciled::default(),
+            counted: Reconciled {
+                payments_alone: !has_events,
+                ..Reconciled::default()
+            },
             tell,
         };
         if has_events {
@@ -226,7 +231,8 @@ impl<T: FnMut(&Difference) + Send> Run<'_, T> {
     ) -> Result<Vec<PaymentEvent>, ReconcileError> {
         let mut events = Vec::with_capacity(page.bodies.len());
         let mut names = Vec::new();
-        for body in page.bodies {
+        // Their list begins with the newest, and what comes later may rest on what came before.
+        for body in page.bodies.into_iter().rev() {
             let now = self.billing.auth.now();
             let event = self
                 .billing

@@ -127,11 +127,17 @@ impl Database {
         }
     }
 
-    /// The same data for whoever watches: over connections of their own, so that they neither wait for clients nor take their place.
-    pub(crate) async fn to_watch(&self, url: &DatabaseUrl) -> Result<Self, BoxError> {
+    /// The same data for whoever watches: over connections of their own to a server, so that they neither wait for clients nor take their place.
+    /// A server that has none left is waited for as in [`open`](Self::open).
+    pub(crate) async fn to_watch(
+        &self,
+        url: &DatabaseUrl,
+        deadline: Instant,
+        tell: impl Fn(&str),
+    ) -> Result<Self, BoxError> {
         match url {
-            DatabaseUrl::Postgres(_) => Self::open(url, WATCHING, Instant::now(), |_| {}).await,
-            // Reading waits for nobody there.
+            DatabaseUrl::Postgres(_) => Self::open(url, WATCHING, deadline, tell).await,
+            // It is opened once.
             DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => Ok(self.clone()),
         }
     }

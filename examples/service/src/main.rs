@@ -42,7 +42,6 @@ use auth_core::{
 use auth_tower::{AuthRouter, TrustedProxies};
 use axum::{Router, body::Body, http::Request};
 use clap::{Parser, Subcommand};
-use futures_util::future::join_all;
 use settings::{Environment, Settings};
 use tokio::{
     net::TcpListener,
@@ -303,12 +302,11 @@ async fn serve_watched(
     let app = edge::guard(app, settings.server.cors.as_ref(), https);
     let app = requests::observe(app, settings.server.client_ip.clone(), tracer);
 
-    let mut databases = vec![database.clone()];
     if let Some(opened) = opened {
-        let watched = database.to_watch(url).await?;
-        databases.push(watched.clone());
+        let deadline = Instant::now() + database::PATIENCE;
+        let watched = database.to_watch(url, deadline, complain).await?;
         // Who takes it lives as long as we do.
-        drop(opened.send(Outside::register(auth.clone(), database, watched)));
+        drop(opened.send(Outside::register(auth.clone(), database.clone(), watched)));
     }
     // Before the greeting: whoever reads it may ask at once.
     let mut signals = Signals::listen()?;
@@ -316,7 +314,7 @@ async fn serve_watched(
     let (stop, stopped) = oneshot::channel();
     let proxies = &settings.server.proxies;
     let mut life = pin!(live(
-        auth, billing, listener, app, proxies, &databases, stopped
+        auth, billing, listener, app, proxies, database, stopped
     ));
     tokio::select! {
         ended = &mut life => return ended,
@@ -378,7 +376,7 @@ async fn live(
     listener: TcpListener,
     app: Router,
     proxies: &TrustedProxies,
-    databases: &[Database],
+    database: Database,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), BoxError> {
     let (answered, all_answered) = oneshot::channel::<()>();
@@ -397,8 +395,7 @@ async fn live(
     if let Ok(worked) = timeout(LAST_MAIL, workers).await {
         worked?;
     }
-    let closing = databases.iter().map(Database::close);
-    let is_closed = timeout(LAST_WORD, join_all(closing)).await.is_ok();
+    let is_closed = timeout(LAST_WORD, database.close()).await.is_ok();
     if in_time && is_closed {
         Ok(())
     } else if in_time {

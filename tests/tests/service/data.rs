@@ -116,14 +116,13 @@ impl Data {
         };
         let mut tables = Vec::new();
         for table in self.rows(names).await {
-            let row = match &self.postgres {
-                Some(_) => "row_to_json(it)::text".to_owned(),
-                None => {
-                    let columns = format!(
-                        "select 'quote(' || name || ')' from pragma_table_info('auth_{table}')"
-                    );
-                    self.rows(&columns).await.join(" || ' ' || ")
-                }
+            let row = if self.postgres.is_some() {
+                "row_to_json(it)::text".to_owned()
+            } else {
+                let columns = format!(
+                    "select 'quote(' || name || ')' from pragma_table_info('auth_{table}')"
+                );
+                self.rows(&columns).await.join(" || ' ' || ")
             };
             let rows = self
                 .rows(&format!("select {row} from auth.{table} as it"))

@@ -243,8 +243,8 @@ async fn a_deleted_account_leaves_its_entries_and_no_subscription_and_no_name(da
     let names = ["ada-of-the-test", "Ada-of-the-test"];
     let mentions = async |name: &str| {
         let tables = data.everything().await;
-        let named = tables.into_iter().filter(|(_, rows)| rows.contains(name));
-        named.map(|(table, _)| table).collect::<Vec<_>>()
+        let naming = tables.into_iter().filter(|(_, rows)| rows.contains(name));
+        naming.map(|(table, _)| table).collect::<Vec<_>>()
     };
     let found = mentions(names[0]).await;
     assert!(found.iter().any(|it| it == "credit_entries"), "{found:?}");

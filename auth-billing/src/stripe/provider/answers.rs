@@ -143,6 +143,9 @@ pub(super) fn retold_as(kind: &str, mut page: Value, since: OffsetDateTime) -> R
             next = None;
             continue;
         }
+        if is_unfinished(&object) {
+            continue;
+        }
         bodies.push(body(&json!({
             "id": object["id"],
             "type": kind,
@@ -152,6 +155,12 @@ pub(super) fn retold_as(kind: &str, mut page: Value, since: OffsetDateTime) -> R
         })));
     }
     Ok(Retold { bodies, next })
+}
+
+/// A page for checkout that was left, or is not paid: it told nothing yet.
+fn is_unfinished(object: &Value) -> bool {
+    text(object, &["/payment_status"]) == Some("unpaid")
+        || matches!(text(object, &["/status"]), Some("open" | "expired"))
 }
 
 /// What a list has. One that has no place for it is none: it does not tell that there is nothing.
@@ -176,9 +185,11 @@ fn body(event: &Value) -> Vec<u8> {
 }
 
 /// How an invoice or a session stands, by the word at that place.
-pub(super) fn purchase(found: &Value, place: &str) -> Read<PurchaseState> {
-    Ok(match text(found, &[place]).ok_or_else(unusable)? {
-        "paid" | "no_payment_required" => PurchaseState::Paid,
+pub(super) fn purchase(found: &Value, place: &str) -> PurchaseState {
+    // Any other page for checkout than that of a purchase grants nothing.
+    let sells = text(found, &["/mode"]).is_none_or(|mode| mode == "payment");
+    match text(found, &[place]) {
+        Some("paid" | "no_payment_required") if sells => PurchaseState::Paid,
         _ => PurchaseState::Unpaid,
-    })
+    }
 }

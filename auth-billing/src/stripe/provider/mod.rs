@@ -406,7 +406,7 @@ impl PaymentProvider for StripeProvider {
             return Ok(PurchaseState::Unknown);
         };
         match answer {
-            Ok(answer) => answers::purchase(&answer, place),
+            Ok(answer) => Ok(answers::purchase(&answer, place)),
             Err(refusal) if refusal.is_missing() => Ok(PurchaseState::Unknown),
             Err(refusal) => Err(refusal.into()),
         }
