@@ -124,9 +124,9 @@ impl Traces {
     }
 
     pub(crate) async fn finish(self) {
-        let last = spawn_blocking(move || self.provider.shutdown_with_timeout(LAST_SPANS));
+        let ending = spawn_blocking(move || self.provider.shutdown_with_timeout(LAST_SPANS));
         // Whether it went well is seen in what arrived.
-        let _ = timeout(LAST_SPANS, last).await;
+        let _ = timeout(LAST_SPANS, ending).await;
         let lost = self.tally.lost();
         if lost > 0 {
             tracing::warn!(
