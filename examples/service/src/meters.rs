@@ -3,8 +3,8 @@
 //! 1. Whoever counts asks the facade `metrics`. What is installed here is there before anything that counts is made, and answers while the service still
 //!    waits for its database.
 //! 2. A page is made at most once a second, and asks the database two short questions at most every five: however many ask, and however often.
-//! 3. A database that is away or slow is a number, too: no page waits longer than a second for it, or fails. It is asked over connections of their own:
-//!    that all others are in use says nothing about it.
+//! 3. A database that is away or slow is a number, too: no page waits longer than a second for it, or fails. Postgres is asked over connections of their
+//!    own: that all others are in use says nothing about it. SQLite is asked over those that everybody reads by.
 //! 4. A scraper is a client like others: its connections are bounded in number and time.
 //!
 //! # Security
