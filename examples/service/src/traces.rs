@@ -61,7 +61,7 @@ impl Traces {
         };
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_endpoint(format!("{}/v1/traces", traces.endpoint))
+            .with_endpoint(&traces.endpoint)
             .with_headers(traces.headers.clone())
             .with_timeout(traces.timeout)
             .build()?;
@@ -131,7 +131,7 @@ impl Traces {
         if lost > 0 {
             tracing::warn!(
                 spans = lost,
-                "spans of this process did not reach OTEL_EXPORTER_OTLP_ENDPOINT"
+                "spans of this process did not reach their collector"
             );
         }
     }
@@ -197,7 +197,7 @@ impl Tally {
             *told = (dropped, Some(Instant::now()));
             tracing::warn!(
                 spans = dropped - count,
-                "spans are dropped: OTEL_EXPORTER_OTLP_ENDPOINT does not take them, or not fast enough"
+                "spans are dropped: their collector does not take them, or not fast enough"
             );
         }
     }

@@ -107,17 +107,29 @@ impl Reader {
         }
     }
 
-    /// Names of `.env` that begin so and that no value was asked for, in their order.
+    /// Names that begin so, are set, and that no value was asked for, in their order.
     pub(super) fn unasked(&self, prefix: &str) -> BTreeSet<String> {
         let is_unasked = |name: &&String| {
             let asked = name.strip_suffix("_FILE").unwrap_or(name);
-            name.starts_with(prefix) && !self.asked.contains(*name) && !self.asked.contains(asked)
+            name.starts_with(prefix)
+                && self.is_set(name)
+                && !self.asked.contains(*name)
+                && !self.asked.contains(asked)
         };
-        self.from_dot_env
-            .iter()
-            .filter(is_unasked)
-            .cloned()
-            .collect()
+        let names = self.values.keys();
+        names.filter(is_unasked).cloned().collect()
+    }
+
+    pub(super) fn is_in_dot_env(&self, name: &str) -> bool {
+        self.from_dot_env.contains(name)
+    }
+
+    /// Reads what has no effect now: it is looked up, and so can be shown, and none of it is a fault.
+    pub(super) fn idly<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let told = self.faults.len();
+        let value = read(self);
+        self.faults.truncate(told);
+        value
     }
 
     pub(super) fn optional<T, E: Display>(

@@ -41,6 +41,8 @@ const PLAIN: &[&str] = &[
     "OTEL_BSP_SCHEDULE_DELAY",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
     "OTEL_SERVICE_NAME",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
@@ -102,12 +104,12 @@ impl Reader {
             .collect()
     }
 
-    fn source(&self, name: &str) -> Source {
+    pub(super) fn source(&self, name: &str) -> Source {
         if let Some(file) = self.set(&format!("{name}_FILE")) {
             Source::File(file)
         } else if !self.is_set(name) {
             Source::Default
-        } else if self.from_dot_env.contains(name) {
+        } else if self.is_in_dot_env(name) {
             Source::DotEnv
         } else {
             Source::Environment

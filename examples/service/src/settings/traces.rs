@@ -3,7 +3,10 @@ use std::{collections::HashMap, fmt::Display, str::FromStr, time::Duration};
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::reader::{Reader, flag};
+use super::{
+    reader::{Reader, flag},
+    shown::Source,
+};
 
 /// Where spans go, and which. Names, units and defaults are OpenTelemetry's.
 #[cfg_attr(not(feature = "otel"), allow(dead_code))] // read, so that it is checked and told
@@ -12,7 +15,7 @@ pub(crate) struct Traces {
     pub(crate) batch: usize,
     /// Between two batches.
     pub(crate) delay: Duration,
-    /// Without a slash at its end.
+    /// Where batches are posted to.
     pub(crate) endpoint: String,
     /// Keys, often.
     pub(crate) headers: HashMap<String, String>,
@@ -37,9 +40,22 @@ pub(crate) struct Sampling {
     pub(crate) share: f64,
 }
 
-const NAME: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 const TRACES_HEADERS: &str = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
+
+/// What OpenTelemetry's own code reads, from the environment alone.
+const ITS_OWN: &[&str] = &[
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_SPAN_LINK_COUNT_LIMIT",
+];
 
 impl Traces {
     pub(super) fn read(
@@ -47,37 +63,66 @@ impl Traces {
         production: bool,
         notes: &mut Vec<String>,
     ) -> Option<Self> {
-        let endpoint = reader.optional(NAME, endpoint);
-        let headers = reader.optional(HEADERS, headers);
-        // The exporter would read it behind our back, and send keys in the clear.
-        if reader.is_set(TRACES_HEADERS) {
-            reader.fault(TRACES_HEADERS, format_args!("is not taken: set {HEADERS}"));
+        let mut names = [TRACES_ENDPOINT, ENDPOINT].into_iter();
+        let name = names.find(|name| reader.is_set(name));
+        let trusts_parents = reader.or("TRUST_TRACEPARENT", false, flag);
+        if let Some(name) = name
+            && cfg!(feature = "otel")
+        {
+            let traces = Self::sent(reader, name, production, trusts_parents);
+            notes.extend(not_obeyed(reader));
+            return traces;
         }
+        // Set for all programs of a machine, say: where nothing is sent, nothing of it is wrong.
+        reader.idly(|reader| Self::sent(reader, ENDPOINT, production, trusts_parents));
+        if let Some(name) = name {
+            let told = "is set, and this program was built without the feature `otel`";
+            if production {
+                reader.fault(name, told);
+            } else {
+                notes.push(format!("{name} {told}"));
+            }
+        }
+        None
+    }
+
+    /// `name` is the one of the endpoint that counts.
+    fn sent(
+        reader: &mut Reader,
+        name: &str,
+        production: bool,
+        trusts_parents: bool,
+    ) -> Option<Self> {
+        let endpoint = of_traces(reader, [TRACES_ENDPOINT, ENDPOINT], endpoint);
+        let headers = of_traces(reader, [TRACES_HEADERS, HEADERS], headers);
+        // The exporter adds those of the environment by itself, and knows no other source.
+        if reader.is_set(TRACES_HEADERS)
+            && !matches!(reader.source(TRACES_HEADERS), Source::Environment)
+            && matches!(reader.source(HEADERS), Source::Environment)
+        {
+            let told = format_args!("must be in the environment, as {HEADERS} is");
+            reader.fault(TRACES_HEADERS, told);
+        }
+        let timeouts = [
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+            "OTEL_EXPORTER_OTLP_TIMEOUT",
+        ];
+        let timeout = of_traces(reader, timeouts, within(1, 3_600_000)).unwrap_or(10_000);
         let service_name = reader.get("OTEL_SERVICE_NAME");
         let sampling = sampling(reader);
         let queue = reader.or("OTEL_BSP_MAX_QUEUE_SIZE", 2048, within(1, 1_000_000));
         let batch = reader.or("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, within(1, 1_000_000));
         let delay = reader.or("OTEL_BSP_SCHEDULE_DELAY", 5000, within(1, 3_600_000));
-        let timeout = reader.or("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000, within(1, 3_600_000));
-        let trusts_parents = reader.or("TRUST_TRACEPARENT", false, flag);
-        for name in reader.unasked("OTEL_") {
-            notes.push(format!("{name} is not obeyed in .env"));
-        }
-        let (endpoint, is_private) = endpoint?;
+        let (mut endpoint, is_private) = endpoint?;
         if production && headers.is_some() && !is_private {
             reader.fault(
-                NAME,
+                name,
                 "must be https in production where headers are set, unless the collector is on this machine",
             );
         }
-        if !cfg!(feature = "otel") {
-            let told = "is set, and this program was built without the feature `otel`";
-            if production {
-                reader.fault(NAME, told);
-            } else {
-                notes.push(format!("{NAME} {told}"));
-            }
-            return None;
+        // One of all signals is where their paths begin.
+        if name == ENDPOINT {
+            endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         }
         Some(Self {
             batch,
@@ -91,6 +136,40 @@ impl Traces {
             trusts_parents,
         })
     }
+}
+
+/// What is set for traces goes before what is set for all signals, which then is not judged.
+fn of_traces<T, E: Display>(
+    reader: &mut Reader,
+    [own, general]: [&str; 2],
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Option<T> {
+    if reader.is_set(own) {
+        reader.idly(|reader| reader.get(general));
+        reader.optional(own, parse)
+    } else {
+        // Unset, and shown.
+        reader.get(own);
+        reader.optional(general, parse)
+    }
+}
+
+/// What somebody set for spans that are sent, and nobody reads.
+fn not_obeyed(reader: &Reader) -> impl Iterator<Item = String> + use<> {
+    let (its_own, unheard_of): (Vec<_>, Vec<_>) = reader
+        .unasked("OTEL_")
+        .into_iter()
+        .partition(|name| ITS_OWN.contains(&&**name));
+    let in_file = its_own
+        .into_iter()
+        .filter(|name| reader.is_in_dot_env(name));
+    [
+        (in_file.collect(), "not obeyed in .env"),
+        (unheard_of, "not obeyed"),
+    ]
+    .into_iter()
+    .filter(|(names, _): &(Vec<String>, _)| !names.is_empty())
+    .map(|(names, what)| format!("{what}: {}", names.join(", ")))
 }
 
 fn sampling(reader: &mut Reader) -> Sampling {
@@ -143,7 +222,7 @@ fn endpoint(text: &str) -> Result<(String, bool), &'static str> {
     }
     let is_private =
         scheme == "https" || matches!(authority.host(), "127.0.0.1" | "localhost" | "[::1]");
-    Ok((text.trim_end_matches('/').to_owned(), is_private))
+    Ok((text.to_owned(), is_private))
 }
 
 /// `name=value,name=value`, the values percent-encoded.
@@ -162,20 +241,25 @@ fn headers(text: &str) -> Result<HashMap<String, String>, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     #[cfg(feature = "otel")]
     use super::Sampling;
     use super::{Reader, Traces};
 
+    /// What `.env` says.
     fn read(production: bool, values: &[(&str, &str)]) -> (Option<Traces>, Vec<String>, Reader) {
-        let values: HashMap<_, _> = values
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        read_both(production, values, &[])
+    }
+
+    /// What `.env` and the environment say.
+    fn read_both(
+        production: bool,
+        file: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> (Option<Traces>, Vec<String>, Reader) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut reader = Reader {
-            from_dot_env: values.keys().cloned().collect(),
-            values,
+            from_dot_env: file.iter().map(|it| owned(it).0).collect(),
+            values: file.iter().chain(environment).map(owned).collect(),
             ..Reader::default()
         };
         let mut notes = Vec::new();
@@ -242,28 +326,185 @@ mod tests {
         }
     }
 
+    /// None of which is a setting.
+    const NONSENSE: &[(&str, &str)] = &[
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+        ("OTEL_TRACES_SAMPLER_ARG", "NaN"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "5s"),
+    ];
+
     #[test]
-    fn what_is_no_setting_of_traces_is_told() {
-        for (name, value) in [
-            ("OTEL_TRACES_SAMPLER", "xray"),
-            ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
-            ("OTEL_TRACES_SAMPLER_ARG", "NaN"),
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
-            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
-            ("TRUST_TRACEPARENT", "10.0.0.1"),
-        ] {
-            let (_, _, reader) = read(false, &[(name, value)]);
-            let faults = &reader.faults;
-            assert_eq!(faults.len(), 1, "{name}={value}: {faults:?}");
-            assert!(faults[0].starts_with(name), "{faults:?}");
+    fn what_is_set_for_other_programs_is_no_fault_where_nothing_is_sent() {
+        for production in [false, true] {
+            for nonsense in NONSENSE {
+                let (traces, notes, reader) = read_both(production, &[], &[*nonsense]);
+                assert!(traces.is_none() && notes.is_empty());
+                assert!(reader.faults.is_empty(), "{:?}", reader.faults);
+                // `config show` has it all the same.
+                assert!(reader.asked.contains(nonsense.0));
+            }
         }
-        // OpenTelemetry's own code reads the environment, and no file.
-        let (_, notes, _) = read(false, &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3")]);
+        // Ours alone, and about whom to trust.
+        let (_, _, reader) = read(false, &[("TRUST_TRACEPARENT", "10.0.0.1")]);
+        assert!(
+            matches!(&*reader.faults, [fault] if fault.starts_with("TRUST_TRACEPARENT")),
+            "{:?}",
+            reader.faults
+        );
+    }
+
+    #[cfg(not(feature = "otel"))]
+    #[test]
+    fn a_program_without_traces_judges_none_of_their_settings() {
+        for nonsense in NONSENSE {
+            let (_, notes, reader) = read(false, &[COLLECTOR, *nonsense]);
+            assert!(reader.faults.is_empty(), "{:?}", reader.faults);
+            assert_eq!(notes.len(), 1, "{notes:?}");
+        }
+    }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn what_is_no_setting_of_spans_that_are_sent_is_told_without_its_value() {
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", COLLECTOR.1);
+        for collector in [COLLECTOR, own] {
+            for (name, value) in NONSENSE {
+                let (_, _, reader) = read(false, &[collector, (name, value)]);
+                let faults = &reader.faults;
+                assert_eq!(faults.len(), 1, "{name}={value}: {faults:?}");
+                assert!(faults[0].starts_with(name), "{faults:?}");
+                assert!(!faults[0].contains("hunter2"), "{faults:?}");
+            }
+        }
+        for endpoint in ["http://x:hunter2@localhost:4318", "hunter2", "hunter2:4317"] {
+            for (name, _) in [COLLECTOR, own] {
+                let (traces, _, reader) = read(false, &[(name, endpoint)]);
+                let faults = &reader.faults;
+                assert!(traces.is_none());
+                assert_eq!(faults.len(), 1, "{endpoint}: {faults:?}");
+                assert!(faults[0].starts_with(name), "{faults:?}");
+                assert!(!faults[0].contains("hunter2"), "{faults:?}");
+            }
+        }
+    }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn what_is_set_for_traces_goes_before_what_is_set_for_all_signals() {
+        let general = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/otlp/"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-for=all"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2000"),
+        ];
+        let (traces, _, _) = read(true, &general);
+        let traces = traces.unwrap();
+        assert_eq!(traces.endpoint, "http://127.0.0.1:4318/otlp/v1/traces");
+        assert_eq!(traces.headers["x-for"], "all");
+        assert_eq!(traces.timeout.as_secs(), 2);
+
+        let own = [
+            // To the letter.
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "http://127.0.0.1:4319/",
+            ),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-of=traces"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "3000"),
+        ];
+        // And those of all signals are not judged: 4317 is where gRPC is spoken.
+        let of_others = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "none of traces"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ];
+        for general in [general, of_others] {
+            let (traces, notes, reader) = read_both(true, &[], &[own, general].concat());
+            assert!(reader.faults.is_empty(), "{:?}", reader.faults);
+            assert!(notes.is_empty(), "{notes:?}");
+            let traces = traces.unwrap();
+            assert_eq!(traces.endpoint, "http://127.0.0.1:4319/");
+            assert_eq!(traces.headers.len(), 1);
+            assert_eq!(traces.headers["x-of"], "traces");
+            assert_eq!(traces.timeout.as_secs(), 3);
+        }
+    }
+
+    /// The exporter would send those of the environment to a collector that they are not for.
+    #[cfg(feature = "otel")]
+    #[test]
+    fn headers_that_a_file_names_for_traces_are_not_mixed_with_those_of_the_environment() {
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-key=ours");
+        let general = ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2");
+        let (_, _, reader) = read_both(false, &[COLLECTOR, own], &[general]);
+        assert!(
+            matches!(&*reader.faults, [fault] if fault.starts_with(own.0) && !fault.contains("hunter2")),
+            "{:?}",
+            reader.faults
+        );
+        for (file, environment) in [
+            (&[COLLECTOR, own, general][..], &[][..]),
+            (&[COLLECTOR, general], &[own]),
+            (&[COLLECTOR], &[own, general]),
+        ] {
+            let (traces, _, reader) = read_both(false, file, environment);
+            assert!(reader.faults.is_empty(), "{:?}", reader.faults);
+            assert_eq!(traces.unwrap().headers["x-key"], "ours");
+        }
+    }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn keys_are_not_sent_in_the_clear_in_production() {
+        let endpoints = [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        ];
+        let headers = [
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        ];
+        for endpoint in endpoints {
+            for headers in headers {
+                let read = |endpoint_is| {
+                    let values = [(endpoint, endpoint_is), (headers, "x-key=ours")];
+                    read(true, &values).2.faults
+                };
+                let faults = read("http://collector:4318");
+                assert!(
+                    matches!(&*faults, [fault] if fault.starts_with(endpoint)),
+                    "{faults:?}"
+                );
+                for private in ["https://collector", "http://127.0.0.1:4318"] {
+                    assert_eq!(read(private), Vec::<String>::new());
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn what_nobody_reads_is_told_where_spans_are_sent() {
+        let disabled = ("OTEL_SDK_DISABLED", "true");
+        let limit = ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3");
+        let exporter = ("OTEL_TRACES_EXPORTER", "none");
+        let unset = ("OTEL_PROPAGATORS", "");
+        let (_, notes, _) = read_both(true, &[COLLECTOR, disabled], &[limit, exporter, unset]);
         assert_eq!(
             notes,
-            ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT is not obeyed in .env"]
+            ["not obeyed: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER"]
+        );
+        // OpenTelemetry's own code reads the environment, and no file.
+        let (_, notes, _) = read(true, &[COLLECTOR, limit]);
+        assert_eq!(
+            notes,
+            ["not obeyed in .env: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"]
         );
     }
 }
