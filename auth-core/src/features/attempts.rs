@@ -12,6 +12,8 @@ use crate::{
 pub(super) struct NamedAttempt {
     name: Attempt,
     account: Option<Attempt>,
+    /// Whether the password may be compared. If not, whoever sent it is told that it is wrong.
+    pub(super) is_looked_at: bool,
 }
 
 impl Auth {
@@ -35,6 +37,7 @@ impl Auth {
         NamedAttempt {
             name: self.attempt_of(Digest::of(format!("name {name}")), client),
             account: user.map(|user| self.attempt(user, client)),
+            is_looked_at: true,
         }
     }
 
@@ -51,16 +54,13 @@ impl Auth {
         self.refuse(self.shared.attempts.wait(attempt).await)
     }
 
-    /// Asked before a password that came with a name is compared. `false`: it must not be compared, and whoever sent it is told that it is wrong.
-    pub(super) async fn may_check_named(&self, attempt: &NamedAttempt) -> Result<bool, Error> {
+    /// Asked before a password that came with a name is compared: says whether it [may be](NamedAttempt::is_looked_at).
+    pub(super) async fn may_check_named(&self, attempt: &mut NamedAttempt) -> Result<(), Error> {
         self.may_check(&attempt.name).await?;
-        match &attempt.account {
-            Some(account) if self.shared.attempts.wait(account).await.is_some() => {
-                self.shared.meters.attempts_refused.increment(1);
-                Ok(false)
-            }
-            _ => Ok(true),
+        if let Some(account) = &attempt.account {
+            attempt.is_looked_at = self.shared.attempts.wait(account).await.is_none();
         }
+        Ok(())
     }
 
     /// Asked after a password was compared, before anybody is told what came of it.
@@ -74,19 +74,17 @@ impl Auth {
         attempt: &NamedAttempt,
         is_right: bool,
     ) -> Result<bool, Error> {
-        let is_right = match &attempt.account {
-            Some(account) => {
-                let wait = self.shared.attempts.settle(account, is_right).await;
-                // A wrong one is told for what it is, or was counted as refused before it was compared.
-                if is_right && wait.is_some() {
-                    self.shared.meters.attempts_refused.increment(1);
-                }
-                is_right && wait.is_none()
-            }
-            None => is_right,
+        let wait = match &attempt.account {
+            Some(account) => self.shared.attempts.settle(account, is_right).await,
+            None => None,
         };
-        self.settle(&attempt.name, is_right).await?;
-        Ok(is_right)
+        let may_be_told = is_right && wait.is_none();
+        self.settle(&attempt.name, may_be_told).await?;
+        // After the name, which counts what it refuses. A wrong one is told for what it is.
+        if !attempt.is_looked_at || is_right != may_be_told {
+            self.shared.meters.attempts_refused.increment(1);
+        }
+        Ok(may_be_told)
     }
 
     /// Somebody proved to be the owner of an account in another way than by its password.

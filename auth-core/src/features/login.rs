@@ -27,12 +27,12 @@ impl Auth {
             None => None,
         };
         let user_id = account.as_ref().map(|account| account.user.id);
-        let attempt = self.attempt_by_name(&cmd.name, user_id, client);
-        let may_compare = self.may_check_named(&attempt).await?;
+        let mut attempt = self.attempt_by_name(&cmd.name, user_id, client);
+        self.may_check_named(&mut attempt).await?;
         // Hash even when there is nothing to compare with, or the time tells which names exist.
         let stored = account
             .as_ref()
-            .filter(|_| may_compare)
+            .filter(|_| attempt.is_looked_at)
             .and_then(|account| account.password.clone());
         let verdict = self
             .shared

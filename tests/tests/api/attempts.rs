@@ -1,5 +1,14 @@
-use auth_core::time::Duration;
-use auth_tests::{Answer, App, Call, PASSWORD, Person, StoreKind, at_once};
+use async_trait::async_trait;
+use auth_core::{
+    Auth, Error, Hashing, Login, Register, Registration,
+    adapters::MemoryStore,
+    ports::{Attempt, AttemptLimiter},
+    time::Duration,
+    types::{Client, Digest, Email, Password, PasswordAttempt, Username},
+};
+use auth_tests::{Answer, App, Call, PASSWORD, Person, StoreKind, at_once, signing_keys};
+use metrics::with_local_recorder;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 
 auth_tests::on_each_store! {
@@ -293,4 +302,91 @@ async fn a_guesser_leaves_no_more_than_ten_entries(store: StoreKind) {
     let failed = app.audit(ada.id).await;
     let failed = failed.iter().filter(|event| **event == "login_failed");
     assert_eq!(failed.count(), 10);
+}
+
+/// Others are faster: what it answers about an account and about its names, before a password is compared and after.
+#[derive(Clone, Copy, Debug)]
+struct Others {
+    account: Digest,
+    refuse_account: [bool; 2],
+    refuse_name: [bool; 2],
+}
+
+impl Others {
+    fn answer(&self, attempt: &Attempt, moment: usize) -> Option<Duration> {
+        let refuse = if attempt.account == self.account {
+            self.refuse_account
+        } else {
+            self.refuse_name
+        };
+        refuse[moment].then_some(Duration::MINUTE)
+    }
+}
+
+#[async_trait]
+impl AttemptLimiter for Others {
+    async fn wait(&self, attempt: &Attempt) -> Option<Duration> {
+        self.answer(attempt, 0)
+    }
+
+    async fn settle(&self, attempt: &Attempt, _is_right: bool) -> Option<Duration> {
+        self.answer(attempt, 1)
+    }
+
+    async fn forget(&self, _attempt: &Attempt) {}
+}
+
+#[tokio::test]
+async fn a_password_that_name_and_account_refuse_is_counted_once() {
+    let store = MemoryStore::default();
+    let builder = || {
+        let hashing = Hashing::bcrypt(4).unwrap();
+        Auth::builder(store.clone(), signing_keys()).hashing(hashing)
+    };
+    let ada = Register {
+        username: Username::parse("ada").unwrap(),
+        email: Email::parse("ada@example.org").unwrap(),
+        password: Password::parse(PASSWORD).unwrap(),
+    };
+    let client = Client::default();
+    let registered = builder().build().unwrap().register(ada, &client).await;
+    let Registration::Opened(tokens) = registered.unwrap() else {
+        panic!("it opens a session");
+    };
+    let flags = [false, true];
+    for case in 0..32 {
+        let flag = |bit: usize| flags[case >> bit & 1];
+        let others = Others {
+            account: Digest::of(tokens.user.id.as_uuid().as_bytes()),
+            refuse_account: [flag(0), flag(1)],
+            refuse_name: [flag(2), flag(3)],
+        };
+        let is_right = flag(4);
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let numbers = recorder.handle();
+        let builder = builder().attempt_limiter(others);
+        let auth = with_local_recorder(&recorder, || builder.build()).unwrap();
+        let login = Login {
+            name: "ada".to_owned(),
+            password: PasswordAttempt::new(if is_right { PASSWORD } else { "a wrong guess" }),
+        };
+        let told = auth.login(login, &client).await;
+
+        let is_late = others.refuse_name.contains(&true);
+        let is_hidden = others.refuse_account[0] || is_right && others.refuse_account[1];
+        let as_wanted = match &told {
+            Ok(_) => is_right && !is_late && !is_hidden,
+            Err(Error::TooManyAttempts(_)) => is_late,
+            Err(Error::InvalidCredentials) => !is_late && (is_hidden || !is_right),
+            Err(_) => false,
+        };
+        assert!(as_wanted, "{others:?}, {is_right}: {told:?}");
+        let count = u8::from(is_late || is_hidden);
+        let line = format!("auth_password_attempts_refused_total {count}");
+        let page = numbers.render();
+        assert!(
+            page.lines().any(|told| told == line),
+            "{others:?}, {is_right}: {page}"
+        );
+    }
 }
