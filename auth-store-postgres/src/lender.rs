@@ -4,7 +4,7 @@
 //! to hand.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -20,7 +20,7 @@ const MOST_HANDS: u32 = 1000;
 pub(crate) struct Lender {
     pub(crate) pool: PgPool,
     /// None on a pool of the host, whose own waiters would be passed over.
-    turns: Option<Turns>,
+    turns: Option<Arc<Turns>>,
     waits: Histogram,
 }
 
@@ -58,10 +58,10 @@ impl Lender {
         let most = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
         Self {
             pool,
-            turns: Some(Turns {
+            turns: Some(Arc::new(Turns {
                 permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
                 queue: Mutex::default(),
-            }),
+            })),
             waits: meters::waits(),
         }
     }
@@ -72,6 +72,15 @@ impl Lender {
             pool,
             turns: None,
             waits: meters::waits(),
+        }
+    }
+
+    /// Lends the same connections in the same turns.
+    pub(crate) fn unmetered(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            turns: self.turns.clone(),
+            waits: Histogram::noop(),
         }
     }
 

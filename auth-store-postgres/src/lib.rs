@@ -164,6 +164,15 @@ impl PgStore {
         }
     }
 
+    /// The same store, whose waits for a connection are not part of `auth_db_connection_wait_seconds`: for whoever watches the work and does none.
+    #[must_use]
+    pub fn unmetered(&self) -> Self {
+        Self {
+            lender: Arc::new(self.lender.unmetered()),
+            payments: Arc::clone(&self.payments),
+        }
+    }
+
     /// Ends all connections after their current work; later calls are [`Unavailable`](auth_core::ports::StoreError::Unavailable).
     pub async fn close(&self) {
         self.lender.pool.close().await;

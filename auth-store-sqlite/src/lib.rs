@@ -139,6 +139,15 @@ impl SqliteStore {
         }
     }
 
+    /// The same store, whose waits for a connection are not part of `auth_db_connection_wait_seconds`: for whoever watches the work and does none.
+    #[must_use]
+    pub fn unmetered(&self) -> Self {
+        Self {
+            writer: self.writer.unmetered(),
+            readers: self.readers.unmetered(),
+        }
+    }
+
     /// Ends all connections after their current work; later calls are
     /// [`Unavailable`](auth_core::ports::StoreError::Unavailable). The last one to close folds the write-ahead log into the file.
     pub async fn close(&self) {

@@ -22,6 +22,13 @@ impl MeteredPool {
         Self { pool, waits }
     }
 
+    pub(crate) fn unmetered(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            waits: Histogram::noop(),
+        }
+    }
+
     /// A connection; it is measured, too, when there is none.
     pub(crate) async fn acquire(&self) -> sqlx::Result<PoolConnection<Sqlite>> {
         let began = Instant::now();

@@ -127,7 +127,8 @@ impl Database {
         }
     }
 
-    /// The same data for whoever watches: over connections of their own to a server, so that they neither wait for clients nor take their place.
+    /// The same data for whoever watches: over connections of their own to a server, so that they neither wait for clients nor take their place. How long
+    /// they wait says nothing about the work, and is not told.
     /// A server that has none left is waited for as in [`open`](Self::open).
     pub(crate) async fn to_watch(
         &self,
@@ -136,9 +137,19 @@ impl Database {
         tell: impl Fn(&str),
     ) -> Result<Self, BoxError> {
         match url {
-            DatabaseUrl::Postgres(_) => Self::open(url, WATCHING, deadline, tell).await,
+            DatabaseUrl::Postgres(_) => {
+                let opened = Self::open(url, WATCHING, deadline, tell).await?;
+                Ok(opened.unmetered())
+            }
             // It is opened once.
-            DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => Ok(self.clone()),
+            DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => Ok(self.unmetered()),
+        }
+    }
+
+    fn unmetered(&self) -> Self {
+        match self {
+            Self::Postgres(store) => Self::Postgres(store.unmetered()),
+            Self::Sqlite(store) => Self::Sqlite(store.unmetered()),
         }
     }
 

@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auth_store_postgres::sqlx::{self, Connection};
+use auth_core::ports::Store;
+use auth_store_postgres::{
+    PgStore,
+    sqlx::{self, Connection},
+};
+use auth_store_sqlite::SqliteStore;
 use auth_tests::{
     API_KEY, PASSWORD, Person,
     postgres::{self, Cluster, Database},
@@ -17,7 +22,10 @@ use auth_tests::{
     stripe::{WEBHOOK_SECRET, signature},
     telemetry::Metrics,
 };
+use metrics::with_local_recorder;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -381,6 +389,42 @@ async fn a_database_with_a_long_queue_whose_connections_are_all_in_use_is_up() {
         assert!(!client.is_finished());
         client.abort();
     }
+}
+
+/// They are asked by nobody's request, and would make a busy pool look idle.
+#[tokio::test]
+async fn how_long_those_who_watch_wait_for_a_connection_is_not_told() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let numbers = recorder.handle();
+    let database = postgres::database().await;
+    let memory = SqliteConnectOptions::new().in_memory(true);
+    let (postgres, sqlite) = with_local_recorder(&recorder, || {
+        let pool = PgStore::pool_options().connect_lazy(&database.url).unwrap();
+        let only = SqlitePoolOptions::new().max_connections(1);
+        let only = only.connect_lazy_with(memory);
+        let sqlite = SqliteStore::from_pools(only.clone(), only);
+        (PgStore::from_pool(pool), sqlite)
+    });
+    sqlite.migrate().await.unwrap();
+    let watched: [Box<dyn Store>; 2] =
+        [Box::new(postgres.unmetered()), Box::new(sqlite.unmetered())];
+    let working: [Box<dyn Store>; 2] = [Box::new(postgres), Box::new(sqlite)];
+    let told = || {
+        let page = numbers.render();
+        let mut lines = page.lines();
+        let count =
+            lines.find_map(|line| line.strip_prefix("auth_db_connection_wait_seconds_count "));
+        count.map_or(0, |count| count.parse::<u64>().unwrap())
+    };
+    let before = told();
+    for store in watched {
+        store.ping().await.unwrap();
+    }
+    assert_eq!(told(), before);
+    for store in working {
+        store.ping().await.unwrap();
+    }
+    assert_eq!(told(), before + 2);
 }
 
 /// Whatever name a password comes with, and whatever is told.
