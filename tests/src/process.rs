@@ -304,26 +304,17 @@ impl Launch {
     ///
     /// # Panics
     /// When it does not; with all that it said.
-    pub async fn listen(mut self) -> Service {
+    pub async fn listen(self) -> Service {
+        self.begin().listen().await
+    }
+
+    /// Waits for nothing.
+    pub fn begin(mut self) -> Starting {
         let mut child = self.command.spawn().unwrap();
-        let mut output = Output::of(&mut child);
-        let Some(base) = output.address().await else {
-            let _ = child.start_kill();
-            let ended = output.end(child).await;
-            panic!("auth-service does not come up: {ended:?}");
-        };
-        let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        Service {
-            client: over(http.clone(), base.clone()),
-            base,
-            child: Some(child),
+        Starting {
+            output: Output::of(&mut child),
+            child,
             home: self.home,
-            http,
-            output: Some(output),
         }
     }
 
@@ -339,6 +330,57 @@ impl Launch {
         }
         let output = Output::of(&mut child);
         output.end(child).await
+    }
+}
+
+/// A service that may not serve yet. It is killed when it is dropped.
+#[must_use = "it serves in time"]
+pub struct Starting {
+    child: Child,
+    home: Home,
+    output: Output,
+}
+
+impl fmt::Debug for Starting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "auth-service in {}", self.home.path().display())
+    }
+}
+
+impl Starting {
+    /// Waits for a word in its log: all that there is then.
+    pub async fn logged(&self, word: &str) -> String {
+        self.output.logged(word).await
+    }
+
+    /// Whether it listens by now.
+    pub fn is_listening(&self) -> bool {
+        self.output.stdout.borrow().contains(" listens on ")
+    }
+
+    /// Waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not; with all that it said.
+    pub async fn listen(mut self) -> Service {
+        let Some(base) = self.output.address().await else {
+            let _ = self.child.start_kill();
+            let ended = self.output.end(self.child).await;
+            panic!("auth-service does not come up: {ended:?}");
+        };
+        let http = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Service {
+            client: over(http.clone(), base.clone()),
+            base,
+            child: Some(self.child),
+            home: self.home,
+            http,
+            output: Some(self.output),
+        }
     }
 }
 
@@ -394,6 +436,18 @@ impl Output {
         let greeting = timeout(PATIENCE, greeting).await.ok()?.ok()?;
         let (_, address) = greeting.lines().next()?.split_once(" listens on ")?;
         Some(address.to_owned())
+    }
+
+    async fn logged(&self, word: &str) -> String {
+        let mut log = self.stderr.clone();
+        let seen = timeout(PATIENCE, log.wait_for(|text| text.contains(word))).await;
+        match seen {
+            Ok(Ok(text)) => text.clone(),
+            _ => panic!(
+                "{word:?} is not in the log: {}",
+                self.stderr.borrow().as_str()
+            ),
+        }
     }
 
     /// Until the process has ended.
@@ -482,9 +536,7 @@ impl Service {
 
     /// Waits for a word in its log.
     pub async fn logged(&self, word: &str) {
-        let mut log = self.output().stderr.clone();
-        let seen = timeout(PATIENCE, log.wait_for(|text| text.contains(word))).await;
-        assert!(matches!(seen, Ok(Ok(_))), "{word:?} is not in the log");
+        self.output().logged(word).await;
     }
 
     fn output(&self) -> &Output {

@@ -184,13 +184,14 @@ async fn run(task: Task, settings: Settings) -> Result<ExitCode, BoxError> {
         Task::Ledger(what) => ledger::run(&what, url).await.map(status),
         Task::Mail(what) => mail::run(&what, url).await.map(status),
         Task::Migrate(what) => migrate::run(&what, url).await.map(status),
-        Task::Serve => Box::pin(serve(settings)).await.map(|()| ExitCode::SUCCESS),
+        Task::Serve => Box::pin(serve(settings)).await,
         Task::Stripe(what) => stripe::run(&what, &settings).await,
         Task::User(what) => user::run(&what, &settings).await.map(status),
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), BoxError> {
+/// What goes wrong once there is a log is told there, wherever it goes.
+async fn serve(settings: Settings) -> Result<ExitCode, BoxError> {
     // First: what is made before it counts for nobody.
     let meters = match settings.server.metrics {
         Some(address) => Some(Meters::install(address).await?),
@@ -198,11 +199,14 @@ async fn serve(settings: Settings) -> Result<(), BoxError> {
     };
     let logs = Logs::start(&settings)?;
     let served = serve_traced(settings, meters).await;
+    if let Err(error) = &served {
+        tracing::error!(error = %chain(&**error), "the service ends");
+    }
     // Whoever asks twice is not kept waiting by those who should take the last words.
     if !matches!(&served, Err(error) if error.is::<AskedTwice>()) {
         logs.finish().await;
     }
-    served
+    Ok(status(served.is_ok()))
 }
 
 async fn serve_traced(settings: Settings, meters: Option<Meters>) -> Result<(), BoxError> {
@@ -234,6 +238,10 @@ async fn serve_watched(
     tracer: Option<Tracer>,
 ) -> Result<(), BoxError> {
     let numbers = meters.as_ref().map(Meters::address).transpose()?;
+    if let Some(address) = numbers {
+        // The greeting comes after the database, which may be waited for.
+        tracing::info!(url = %format_args!("http://{address}/metrics"), "numbers are told");
+    }
     // In a set, so that it ends with us. Before the database, which may be waited for: that is a number, too.
     let mut watching = JoinSet::new();
     let opened = meters.map(|meters| {

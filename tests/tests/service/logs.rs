@@ -232,6 +232,54 @@ async fn lines_go_over_tls_to_a_receiver_that_its_authority_vouches_for() {
         .unwrap();
 }
 
+/// Or whoever searches the logs of many services would not find why one is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_service_ends_is_told_everywhere_also_where_it_never_served() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let traces = &[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:4318"),
+        // A machine without authorities: no client can be made.
+        ("SSL_CERT_FILE", "/dev/null"),
+    ][..];
+    for (settings, why) in [
+        (traces, "exporter initialization failed: "),
+        (&[("PORT", &*port)], "cannot be listened on: "),
+    ] {
+        let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let home = Home::new();
+        let launch = shipping(&home, receiver.local_addr().unwrap().port());
+        let launch = launch.set("JSON_LOGS", "true").set("LOG_DIR", "logs");
+        let launch = settings
+            .iter()
+            .fold(launch, |launch, (name, value)| launch.set(name, value));
+        let hearing = tokio::spawn(async move {
+            let mut link = accept(&receiver).await;
+            let mut last = None;
+            while let Ok(Some(line)) = link.next_line().await {
+                last = Some(line);
+            }
+            last
+        });
+        let ended = launch.run().await;
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert_eq!(ended.stdout, "");
+        let file = fs::read_dir(home.path().join("logs")).unwrap().next();
+        let file = fs::read_to_string(file.unwrap().unwrap().path()).unwrap();
+        let shipped = hearing.await.unwrap();
+        for last in [
+            ended.stderr.lines().last(),
+            file.lines().last(),
+            shipped.as_deref(),
+        ] {
+            let last: Value = serde_json::from_str(last.unwrap()).unwrap();
+            assert_eq!(last["level"], "ERROR", "{last}");
+            assert_eq!(last["message"], "the service ends");
+            assert!(last["error"].as_str().unwrap().contains(why), "{last}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_of_an_error_tells_its_causes_and_on_demand_the_place() {
     for (wish, is_told) in [("1", true), ("0", false)] {

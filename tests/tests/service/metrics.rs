@@ -42,8 +42,11 @@ pub(crate) fn told(launch: Launch) -> Launch {
 
 /// Where the numbers are, as the greeting says.
 fn address(service: &Service) -> String {
-    let greeting = service.greeting();
-    let line = greeting.lines().find(|line| line.contains("/metrics"));
+    address_in(&service.greeting())
+}
+
+fn address_in(text: &str) -> String {
+    let line = text.lines().find(|line| line.contains("/metrics"));
     let (_, address) = line.unwrap().split_once("http://").unwrap();
     address.strip_suffix("/metrics").unwrap().to_owned()
 }
@@ -322,22 +325,14 @@ async fn numbers_are_told_while_the_service_waits_for_its_database() {
     let cluster = Cluster::start();
     cluster.stop();
     let data = Data::of(Some(Database { url: cluster.url() }));
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
-    let launch = data.service().set("METRICS_ADDRESS", &address);
-    let starting = tokio::spawn(launch.start());
-    let http = reqwest::Client::new();
-    let waits = eventually("numbers of a service that waits", async || {
-        let url = format!("http://{address}/metrics");
-        let answer = http.get(url).send().await.ok()?;
-        Some(Metrics::parse(&answer.text().await.ok()?))
-    })
-    .await;
-    assert_eq!(waits.get("auth_db_up", &[]), Some(0.0));
-    assert!(!starting.is_finished());
+    let starting = told(data.service()).begin();
+    let address = address_in(&starting.logged("/metrics").await);
+    let page = reqwest::get(format!("http://{address}/metrics"));
+    let page = page.await.unwrap().text().await.unwrap();
+    assert_eq!(Metrics::parse(&page).get("auth_db_up", &[]), Some(0.0));
+    assert!(!starting.is_listening());
     cluster.resume();
-    let service = starting.await.unwrap();
+    let service = starting.listen().await;
     let numbers = database_is_up(&service, 1.0).await;
     assert_eq!(numbers.get("auth_workers_up", &[]), Some(1.0));
 }

@@ -130,7 +130,7 @@ async fn a_newer_schema_is_refused_by_every_command(data: Data) {
     .await;
     let before = data.schema().await;
     let why = format!(
-        "auth-service: the database has schema version 9999, but this program knows only versions up to {}: \
+        "the database has schema version 9999, but this program knows only versions up to {}: \
          run the newer program that migrated it, or let that one migrate it down first",
         newest()
     );
@@ -157,7 +157,7 @@ async fn a_step_that_fails_leaves_nothing_half_done(data: Data) {
     let before = data.schema().await;
     for launch in [data.service().arg("migrate").arg("up"), data.service()] {
         let ended = launch.run().await;
-        refused(&ended, "auth-service: the schema could not be migrated: ");
+        refused(&ended, "the schema could not be migrated: ");
         assert!(ended.stderr.contains("already exists"), "{ended:?}");
         assert_eq!(data.schema().await, before);
     }
@@ -236,7 +236,7 @@ async fn a_pooler_that_mixes_up_prepared_statements_is_refused_in_words() {
     let database = postgres::empty_database().await;
     let pooler = PgBouncer::before(&database, &["pool_mode = transaction"]);
     let mixed = Data::of(Some(pooler.database.clone()));
-    let why = "auth-service: the connection pooler before the database mixes up prepared statements: \
+    let why = "the connection pooler before the database mixes up prepared statements: \
                set its pool_mode to session, or take PgBouncer 1.21 or newer with max_prepared_statements = 200: ";
     for arguments in [&["wait"] as &[&str], &["up"]] {
         refused(&migrate(&mixed, arguments).await, why);

@@ -116,7 +116,8 @@ async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
     let started = Instant::now();
     let ended = service.stop().await;
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let told = "auth-service: stopped before every request was answered\n";
+    let told =
+        "ERROR auth_service: the service ends error=stopped before every request was answered\n";
     assert!(ended.stderr.ends_with(told), "{ended:?}");
     let took = started.elapsed();
     assert!(took >= DRAIN && took < DRAIN * 2, "{took:?}");
@@ -137,8 +138,8 @@ async fn who_asks_twice_does_not_wait() {
         service.signal(signal);
         let ended = service.end().await;
         assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-        let told = "auth-service: asked twice to stop: what was under way is cut off\n";
-        assert!(ended.stderr.ends_with(told), "{ended:?}");
+        let told = "ERROR auth_service: the service ends error=asked twice to stop: what was under way is cut off\n";
+        assert!(ended.stderr.contains(told), "{ended:?}");
         assert!(started.elapsed() < DRAIN / 2, "{:?}", started.elapsed());
     }
 }

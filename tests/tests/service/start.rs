@@ -326,10 +326,10 @@ async fn a_port_that_is_in_use_is_told_in_words() {
     let (host, port) = first.authority().split_once(':').unwrap();
     let ended = Home::new().service().set("PORT", port).run().await;
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let line = format!("auth-service: {host}:{port} cannot be listened on: Address already in use");
+    let line = format!("error={host}:{port} cannot be listened on: Address already in use");
     // After the line of the log that tells of the migration.
     let told = ended.stderr.lines().last().unwrap_or_default();
-    assert!(told.starts_with(&line), "{ended:?}");
+    assert!(told.contains(&line), "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 2);
     assert_eq!(ended.stdout, "");
     first.get("/health").await.ok(200);
@@ -353,16 +353,18 @@ async fn a_database_that_is_too_new_or_none_is_refused_in_words() {
     let ended = home.service().run().await;
     let known = auth_migrations::SQLITE.last().unwrap().version;
     let line = format!(
-        "auth-service: the database has schema version 9999, but this program knows only versions up to {known}: \
-         run the newer program that migrated it, or let that one migrate it down first"
+        "ERROR auth_service: the service ends error=the database has schema version 9999, but this program knows only versions up to {known}: \
+         run the newer program that migrated it, or let that one migrate it down first\n"
     );
-    refused(&ended, &[&line]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.ends_with(&line), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
 
     fs::write(&file, "this is a letter to my aunt, and no database at all").unwrap();
     let ended = home.service().run().await;
-    let start = "auth-service: the database could not be opened: ";
+    let start = "error=the database could not be opened: ";
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    assert!(ended.stderr.starts_with(start), "{ended:?}");
+    assert!(ended.stderr.contains(start), "{ended:?}");
     assert!(ended.stderr.contains("not a database"), "{ended:?}");
     let letter = fs::read_to_string(&file).unwrap();
     assert!(letter.starts_with("this is a letter"));
