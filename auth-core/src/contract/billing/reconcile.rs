@@ -44,30 +44,33 @@ pub async fn what_is_tried_leaves_nothing(stores: BillingStores) {
     assert_eq!(stores.books(&ada).await, is("100.00", "0.00"));
 }
 
-/// Events by what became of them, and purchases.
+/// Events by what became of them, whatever that is, and purchases.
 pub async fn what_has_come_to_an_end_is_found(stores: BillingStores) {
     let ada = stores.registered("ada").await;
-    for (id, outcome) in [
-        ("evt_ignored", EventOutcome::Ignored),
-        ("evt_unknown", EventOutcome::UnknownItem),
-    ] {
-        stores.apply(event(id, PaymentFact::Noted(outcome))).await;
+    let name = |outcome: &EventOutcome| reference(&format!("evt_{}", outcome.as_str()));
+    for outcome in EventOutcome::ALL {
+        let noted = event(name(outcome).as_str(), PaymentFact::Noted(*outcome));
+        assert_eq!(stores.apply(noted).await, *outcome);
     }
     stores.apply(paid("evt_paid", pack(&ada, "cs_1"))).await;
-    let names = [
-        "evt_ignored",
-        "evt_unknown",
-        "evt_paid",
-        "cs_1",
-        "cs_2",
-        "cs_1",
-    ]
-    .map(reference);
-    let mut settled = stores.second.settled_payments(&names).await.unwrap();
+    let others = ["evt_paid", "cs_1", "cs_2", "cs_1"].map(reference);
+    let asked: Vec<_> = EventOutcome::ALL.iter().map(name).chain(others).collect();
+    let mut settled = stores.second.settled_payments(&asked).await.unwrap();
     settled.sort();
     settled.dedup();
-    assert_eq!(settled, ["cs_1", "evt_ignored", "evt_paid"].map(reference));
+    let ended = EventOutcome::ALL.iter().filter(|it| it.is_final());
+    let mut expected: Vec<_> = ended.map(name).collect();
+    expected.extend(["cs_1", "evt_paid"].map(reference));
+    expected.sort();
+    assert_eq!(settled, expected);
     assert_eq!(stores.first.settled_payments(&[]).await.unwrap(), []);
+    // What an operator sees is told by outcomes, too.
+    let alarming = EventOutcome::ALL.iter().filter(|it| it.is_alarming());
+    let mut expected: Vec<_> = alarming
+        .map(|it| format!("{} {}", name(it), it.as_str()))
+        .collect();
+    expected.sort();
+    assert_eq!(stores.alarms().await, expected);
 }
 
 /// By time and id, a page at a time.
