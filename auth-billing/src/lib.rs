@@ -36,7 +36,7 @@ pub use credits::{
 pub use stripe::{
     Abandoned, CreateCheckout, CreateSubscription, Delivered, Difference, Item, Mode, Once,
     ReconcileError, Reconciled, Setup, Signature, SigningSecrets, SigningSecretsError, Stripe,
-    Subscribed, WebhookError,
+    Subscribed, WebhookError, event_kinds,
 };
 #[cfg(feature = "stripe")]
 pub use stripe::{StripeProvider, StripeProviderError};

@@ -34,6 +34,14 @@ fn the_endpoint_table_is_the_route_table() {
 }
 
 #[test]
+fn the_events_to_be_sent_are_those_that_are_read() {
+    let readme = readme();
+    let written = between(&readme, "the kinds that are read -->", "<!-- /events -->");
+    let written: Vec<_> = written.split('`').skip(1).step_by(2).collect();
+    assert_eq!(written, auth_billing::event_kinds().collect::<Vec<_>>());
+}
+
+#[test]
 fn the_mount_is_the_example() {
     let example = fs::read_to_string(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/minimal-axum/src/main.rs"),

@@ -18,6 +18,7 @@ mod webhook;
 
 pub use abandoned::Abandoned;
 pub use checkout::{CreateCheckout, Item};
+pub use event::event_kinds;
 pub use keys::Once;
 #[cfg(feature = "stripe")]
 pub use provider::{StripeProvider, StripeProviderError};
