@@ -15,6 +15,7 @@
 use std::{
     convert::Infallible,
     fmt, fs,
+    io::{self, PipeWriter},
     ops::Deref,
     path::{Path, PathBuf},
     process::{Command as Build, ExitStatus, Stdio},
@@ -122,6 +123,12 @@ fn build() -> Result<PathBuf, String> {
         .filter(|message| message["target"]["name"] == "auth-service")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .ok_or_else(|| "cargo names no executable".to_owned())
+}
+
+/// A pipe whose reader has gone away, as that of `head` does.
+pub fn closed_pipe() -> PipeWriter {
+    let (_, writer) = io::pipe().unwrap();
+    writer
 }
 
 /// A directory that a service works in. It is deleted with its last clone.
@@ -290,6 +297,18 @@ impl Launch {
         self
     }
 
+    /// Where its standard output goes: a test does not hear it then.
+    pub fn output(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stdout(to);
+        self
+    }
+
+    /// Where its standard error goes: a test does not hear it then.
+    pub fn log(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stderr(to);
+        self
+    }
+
     /// Waits until it serves.
     ///
     /// # Panics
@@ -408,8 +427,11 @@ struct Output {
     stderr: watch::Receiver<String>,
 }
 
-fn read(source: impl AsyncRead + Unpin + Send + 'static) -> watch::Receiver<String> {
+fn read(source: Option<impl AsyncRead + Unpin + Send + 'static>) -> watch::Receiver<String> {
     let (said, text) = watch::channel(String::new());
+    let Some(source) = source else {
+        return text;
+    };
     tokio::spawn(async move {
         let mut lines = BufReader::new(source).lines();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -425,8 +447,8 @@ fn read(source: impl AsyncRead + Unpin + Send + 'static) -> watch::Receiver<Stri
 impl Output {
     fn of(child: &mut Child) -> Self {
         Self {
-            stdout: read(child.stdout.take().unwrap()),
-            stderr: read(child.stderr.take().unwrap()),
+            stdout: read(child.stdout.take()),
+            stderr: read(child.stderr.take()),
         }
     }
 

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use crate::{
-    say,
+    console::{Unsaid, complain_of, say},
     settings::{Settings, Source},
 };
 
@@ -16,31 +16,31 @@ pub(crate) enum Config {
 }
 
 /// Does it without writing anything; `false` when a setting is wrong.
-pub(crate) fn run(what: &Config) -> bool {
+pub(crate) fn run(what: &Config) -> Result<bool, Unsaid> {
     let look = Settings::look();
     if let Config::Show = what {
         for setting in &look.settings {
             let name = &setting.name;
             match (&setting.source, &setting.shown) {
-                (Source::Default, _) => say(&format!("{name} is not set")),
-                (source, Some(value)) => say(&format!("{name}={value} ({source})")),
-                (source, None) => say(&format!("{name} is set and not shown ({source})")),
+                (Source::Default, _) => say(&format!("{name} is not set"))?,
+                (source, Some(value)) => say(&format!("{name}={value} ({source})"))?,
+                (source, None) => say(&format!("{name} is set and not shown ({source})"))?,
             }
         }
     }
     match look.outcome {
         Ok(settings) => {
             for note in &settings.notes {
-                say(&format!("note: {note}"));
+                say(&format!("note: {note}"))?;
             }
             if let Config::Check = what {
-                say("the settings are good");
+                say("the settings are good")?;
             }
-            true
+            Ok(true)
         }
         Err(faults) => {
-            crate::complain_of(&faults);
-            false
+            complain_of(&faults);
+            Ok(false)
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use clap::Subcommand;
 
-use crate::{complain, say, secrets};
+use crate::{
+    console::{Unsaid, complain, say},
+    secrets,
+};
 
 #[derive(Subcommand)]
 pub(crate) enum Keys {
@@ -20,7 +23,7 @@ The present SECRET_KEY goes on to be accepted as SECRET_KEY_PREVIOUS, so nobody 
 An old key that somebody else knows is to be replaced at once: leave SECRET_KEY_PREVIOUS unset, and everybody logs in again.";
 
 /// Keys go to standard output and words to standard error, so that a pipe gets nothing but keys.
-pub(crate) fn run(what: &Keys) {
+pub(crate) fn run(what: &Keys) -> Result<(), Unsaid> {
     match what {
         Keys::Generate => say(&format!(
             "SECRET_KEY={}\nINTERNAL_API_KEY={}",
@@ -28,8 +31,9 @@ pub(crate) fn run(what: &Keys) {
             secrets::draw()
         )),
         Keys::Rotate => {
-            say(&format!("SECRET_KEY={}", secrets::draw()));
+            say(&format!("SECRET_KEY={}", secrets::draw()))?;
             complain(HOW_TO_ROTATE);
+            Ok(())
         }
     }
 }

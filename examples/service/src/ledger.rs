@@ -5,9 +5,9 @@ use clap::Subcommand;
 use tokio::time::Instant;
 
 use crate::{
-    BoxError, complain,
+    BoxError,
+    console::{Report, complain, say},
     database::{self, Database, DatabaseUrl},
-    say,
 };
 
 #[derive(Subcommand)]
@@ -25,11 +25,13 @@ pub(crate) async fn run(what: &Ledger, url: &DatabaseUrl) -> Result<bool, BoxErr
 
 async fn verify(url: &DatabaseUrl) -> Result<bool, BoxError> {
     let database = Database::open(url, 2, Instant::now() + database::PATIENCE, complain).await?;
-    let checked = check_ledger(database.ledger(), |breach| say(&breach.to_string())).await?;
+    let mut report = Report::new();
+    let checked = check_ledger(database.ledger(), |breach| report.line(&breach)).await?;
     database.close().await;
+    report.end()?;
     say(&format!(
         "{} balance(s), {} entries, {} breach(es)",
         checked.accounts, checked.entries, checked.breaches
-    ));
+    ))?;
     Ok(checked.breaches == 0)
 }

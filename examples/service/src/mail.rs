@@ -11,9 +11,9 @@ use clap::{ArgGroup, Args, Subcommand};
 use tokio::time::Instant;
 
 use crate::{
-    BoxError, complain,
+    BoxError,
+    console::{Unsaid, complain, say},
     database::{self, Database, DatabaseUrl},
-    say,
 };
 
 #[derive(Subcommand)]
@@ -58,20 +58,20 @@ pub(crate) async fn run(what: &Mail, url: &DatabaseUrl) -> Result<bool, BoxError
         Mail::List { limit } => {
             for mail in outbox.dead_mails(*limit).await? {
                 let age = Duration::try_from(now - mail.created_at).unwrap_or_default();
-                say(&line(&mail, age));
+                say(&line(&mail, age))?;
             }
             let counts = outbox.mail_counts().await?;
             let [dead, queued] = [counts.dead, counts.queued].map(counted);
-            say(&format!("{dead} given up, {queued} queued"));
+            say(&format!("{dead} given up, {queued} queued"))?;
             true
         }
         Mail::Retry(which) => {
             let count = outbox.retry_dead_mails(which.meant(), now).await?;
-            told(which, count, "queued")
+            told(which, count, "queued")?
         }
         Mail::Drop(which) => {
             let count = outbox.drop_dead_mails(which.meant()).await?;
-            told(which, count, "deleted")
+            told(which, count, "deleted")?
         }
     };
     database.close().await;
@@ -87,13 +87,13 @@ fn counted(count: u64) -> String {
     }
 }
 
-fn told(which: &Which, count: u64, done: &str) -> bool {
+fn told(which: &Which, count: u64, done: &str) -> Result<bool, Unsaid> {
     if count == 0 && !which.all {
         complain("no mail of this id was given up");
-        return false;
+        return Ok(false);
     }
-    say(&format!("{count} {done}"));
-    true
+    say(&format!("{count} {done}"))?;
+    Ok(true)
 }
 
 fn line(mail: &DeadMail, age: Duration) -> String {

@@ -1,6 +1,7 @@
 //! The reference service: every auth-tower endpoint in one binary, on SQLite or Postgres.
 
 mod config;
+mod console;
 mod database;
 mod edge;
 mod fake_stripe;
@@ -53,6 +54,7 @@ use tower::ServiceExt;
 
 use crate::{
     config::Config,
+    console::{complain, complain_of, say},
     database::Database,
     fake_stripe::FakeStripe,
     keys::Keys,
@@ -126,15 +128,25 @@ enum Task {
 fn main() -> ExitCode {
     // clap ends a wrong call with status 2.
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
+    match obey(command) {
+        Ok(status) => status,
+        Err(error) => {
+            complain(&format!("auth-service: {}", chain(&*error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(command: Command) -> Result<ExitCode, BoxError> {
     let task = match command {
-        Command::Config(what) => return status(config::run(&what)),
+        Command::Config(what) => return Ok(status(config::run(&what)?)),
         Command::Keys(what) => {
-            keys::run(&what);
-            return ExitCode::SUCCESS;
+            keys::run(&what)?;
+            return Ok(ExitCode::SUCCESS);
         }
         Command::Openapi => {
-            say(&auth_tower::openapi(auth_tower::routes()));
-            return ExitCode::SUCCESS;
+            say(&auth_tower::openapi(auth_tower::routes()))?;
+            return Ok(ExitCode::SUCCESS);
         }
         Command::Ledger(what) => Task::Ledger(what),
         Command::Mail(what) => Task::Mail(what),
@@ -147,26 +159,16 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(faults) => {
             complain_of(&faults);
-            return ExitCode::FAILURE;
+            return Ok(ExitCode::FAILURE);
         }
     };
-    let done = tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-        .map_err(BoxError::from)
-        .and_then(|runtime| {
-            let done = runtime.block_on(run(task, settings));
-            // What had to be waited for was: a look-up of a name, say, is not.
-            runtime.shutdown_background();
-            done
-        });
-    match done {
-        Ok(status) => status,
-        Err(error) => {
-            complain(&format!("auth-service: {}", chain(&*error)));
-            ExitCode::FAILURE
-        }
-    }
+        .build()?;
+    let done = runtime.block_on(run(task, settings));
+    // What had to be waited for was: a look-up of a name, say, is not.
+    runtime.shutdown_background();
+    done
 }
 
 fn status(done: bool) -> ExitCode {
@@ -318,7 +320,10 @@ async fn serve_watched(
     }
     // Before the greeting: whoever reads it may ask at once.
     let mut signals = Signals::listen()?;
-    say(&greeting(&settings, &own_address, &mailing, numbers));
+    if let Err(error) = say(&greeting(&settings, &own_address, &mailing, numbers)) {
+        // It serves all the same.
+        tracing::warn!(error = &error as &dyn StdError, "nobody was greeted");
+    }
     let (stop, stopped) = oneshot::channel();
     let proxies = &settings.server.proxies;
     let mut life = pin!(live(
@@ -550,27 +555,6 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-#[allow(clippy::print_stdout)] // for the person at the terminal
-pub(crate) fn say(text: &str) {
-    println!("{text}");
-}
-
-#[allow(clippy::print_stderr)] // for the person at the terminal
-pub(crate) fn complain(text: &str) {
-    eprintln!("{text}");
-}
-
-/// Every fault of the settings, a line each.
-pub(crate) fn complain_of(faults: &[String]) {
-    complain(&format!(
-        "auth-service cannot start; {} setting(s) to mend:",
-        faults.len()
-    ));
-    for fault in faults {
-        complain(&format!("  {fault}"));
     }
 }
 

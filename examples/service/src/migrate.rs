@@ -6,9 +6,9 @@ use clap::{ArgGroup, Args, Subcommand, value_parser};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    chain, complain,
+    chain,
+    console::{complain, say},
     database::{self, Database, DatabaseUrl},
-    say,
 };
 
 /// The newest version that this program knows; each database has as many steps as the other.
@@ -90,7 +90,7 @@ pub(crate) async fn run(
         } else {
             "to do"
         };
-        say(&format!("{:04} {:<24} {state}", step.version, step.name));
+        say(&format!("{:04} {:<24} {state}", step.version, step.name))?;
     }
     database.close().await;
     Ok(done)

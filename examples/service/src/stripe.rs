@@ -1,6 +1,6 @@
 //! `auth-service stripe`: what Stripe told and what came to nothing, who owes what, and whether Stripe and the ledger tell the same.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use auth_core::{
     Links,
@@ -8,19 +8,23 @@ use auth_core::{
     time::{self, OffsetDateTime, format_description::well_known::Rfc3339},
 };
 use clap::Subcommand;
+use humantime::DurationError;
 use tokio::time::Instant;
 
 use crate::{
-    BoxError, complain,
+    BoxError,
+    console::{Report, complain, say},
     database::{self, Database},
     mailing::Mailing,
-    migrate, say,
+    migrate,
     settings::Settings,
     status,
 };
 
 /// Of a comparison that found something.
 const DIFFERENT: u8 = 3;
+/// Stripe told nothing to anybody before.
+const FIRST_YEAR: i32 = 2010;
 
 #[derive(Subcommand)]
 pub(crate) enum Stripe {
@@ -32,9 +36,9 @@ pub(crate) enum Stripe {
     },
     /// List the events that did not have the effect that they should, the newest first, and the subscriptions of users who are gone; status 1 when there is any
     Events {
-        /// How far back, such as `3 days`
-        #[arg(long, default_value = "30 days", value_parser = humantime::parse_duration)]
-        since: Duration,
+        /// Since when: a time such as `2026-11-20T00:00:00Z`, or how far back, such as `3 days`
+        #[arg(long, default_value = "30 days", value_parser = moment)]
+        since: OffsetDateTime,
         /// The most that are listed of either
         #[arg(long, default_value_t = 100)]
         limit: u32,
@@ -76,42 +80,44 @@ pub(crate) async fn run(what: &Stripe, settings: &Settings) -> Result<ExitCode, 
 /// A time, or how long ago it was.
 fn moment(text: &str) -> Result<OffsetDateTime, &'static str> {
     let now = SystemClock.now();
-    let at = match OffsetDateTime::parse(text, &Rfc3339) {
-        Ok(at) => at,
-        Err(_) => before(
-            now,
-            humantime::parse_duration(text).map_err(
-                |_| "must be a time such as `2026-11-20T00:00:00Z`, or a duration such as `7 days`",
-            )?,
-        ),
+    let at = match (
+        OffsetDateTime::parse(text, &Rfc3339),
+        humantime::parse_duration(text),
+    ) {
+        (Ok(at), _) => at,
+        (_, Ok(ago)) => now.saturating_sub(ago.try_into().unwrap_or(time::Duration::MAX)),
+        (_, Err(DurationError::NumberOverflow)) => now.saturating_sub(time::Duration::MAX),
+        _ => {
+            return Err(
+                "must be a time such as `2026-11-20T00:00:00Z`, or a duration such as `7 days`",
+            );
+        }
     };
     // Nothing differs there, whatever does here.
     if at > now {
         return Err("lies in the future");
     }
+    if at.year() < FIRST_YEAR {
+        return Err("lies before 2010: there was no Stripe");
+    }
     Ok(at)
-}
-
-fn before(now: OffsetDateTime, how_long: Duration) -> OffsetDateTime {
-    now.saturating_sub(how_long.try_into().unwrap_or(time::Duration::MAX))
 }
 
 async fn debts(payments: &dyn BillingStore, limit: u32) -> Result<bool, BoxError> {
     let debts = payments.debts(limit).await?;
     for (user, debt) in &debts {
-        say(&format!("{user}: {debt}"));
+        say(&format!("{user}: {debt}"))?;
     }
-    say(&format!("{} user(s) owe credits", debts.len()));
+    say(&format!("{} user(s) owe credits", debts.len()))?;
     // Their next purchases settle it: nobody has to look.
     Ok(true)
 }
 
 async fn events(
     payments: &dyn BillingStore,
-    since: Duration,
+    since: OffsetDateTime,
     limit: u32,
 ) -> Result<bool, BoxError> {
-    let since = before(SystemClock.now(), since);
     let events = payments.alarming_events(since, limit).await?;
     let abandoned = payments.abandoned_subscriptions(limit).await?;
     for event in &events {
@@ -121,18 +127,18 @@ async fn events(
             event.id,
             event.kind,
             event.outcome.as_str()
-        ));
+        ))?;
     }
     for subscription in &abandoned {
         say(&format!(
             "subscription {subscription}: its user is gone, and it still has to be cancelled"
-        ));
+        ))?;
     }
     say(&format!(
         "{} event(s) to look at, {} subscription(s) without a user",
         events.len(),
         abandoned.len()
-    ));
+    ))?;
     Ok(events.is_empty() && abandoned.is_empty())
 }
 
@@ -158,14 +164,17 @@ async fn reconcile(
     if let Some(payments) = &settings.payments {
         billing = billing.stripe(payments.stripe.clone());
     }
-    let tell = |difference: &_| say(&ToString::to_string(difference));
-    let counted = billing.reconcile(since, apply, tell).await?;
+    let mut report = Report::new();
+    let counted = billing
+        .reconcile(since, apply, |it| report.line(it))
+        .await?;
+    report.end()?;
     say(&format!(
         "{} told by Stripe, {} of them without an entry, {} of these applied; {} entries without a payment",
         counted.told, counted.without_entry, counted.applied, counted.without_payment
-    ));
+    ))?;
     if counted.payments_alone {
-        say("that long ago, refunds, disputes and subscriptions are not compared");
+        say("that long ago, refunds, disputes and subscriptions are not compared")?;
     }
     Ok(counted.is_even())
 }

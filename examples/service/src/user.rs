@@ -10,9 +10,10 @@ use clap::{Args, Subcommand};
 use tokio::time::Instant;
 
 use crate::{
-    BoxError, complain,
+    BoxError,
+    console::{Unsaid, complain, say},
     database::{self, Database},
-    migrate, say,
+    migrate,
     settings::Settings,
 };
 
@@ -111,7 +112,7 @@ async fn create(auth: &Auth, new: &Create) -> Result<bool, BoxError> {
     };
     match auth.create_user(new, &Client::default()).await {
         Ok(user) => {
-            tell(&user);
+            tell(&user)?;
             Ok(true)
         }
         Err(Error::Invalid(fields)) => {
@@ -150,11 +151,11 @@ where
         return Ok(false);
     };
     change(auth, found.user.id).await?;
-    tell(&auth.user(found.user.id).await?);
+    tell(&auth.user(found.user.id).await?)?;
     Ok(true)
 }
 
-fn tell(user: &Account) {
+fn tell(user: &Account) -> Result<(), Unsaid> {
     let mut text = format!("{} {}", user.id, user.username);
     for (is_so, word) in [
         (user.is_admin, "administrator"),
@@ -166,7 +167,7 @@ fn tell(user: &Account) {
             text += word;
         }
     }
-    say(&text);
+    say(&text)
 }
 
 /// The first line of standard input. Never an argument: every user of the machine can read those.

@@ -1,10 +1,13 @@
 //! `config`, `keys`, `user` and `openapi`: what an operator does beside the running service.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+};
 
 use auth_tests::{
     PASSWORD,
-    process::{Ended, Home, Service},
+    process::{Ended, Home, Service, closed_pipe},
 };
 use serde_json::{Value, json};
 
@@ -233,4 +236,59 @@ async fn the_endpoints_are_printed_as_a_document() {
     let document: Value = serde_json::from_str(&printed.stdout).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     assert!(document["paths"]["/auth/login"]["post"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_does_its_work_and_does_not_panic_when_nobody_listens() {
+    let home = Home::new();
+    for arguments in [
+        "migrate up",
+        "migrate status",
+        "config check",
+        "config show",
+        "keys generate",
+        "keys rotate",
+        "ledger verify",
+        "mail list",
+        "mail retry --all",
+        "openapi",
+        "stripe debts",
+        "stripe events",
+        "user create --username ada --email ada@example.org",
+        "user disable ada",
+    ] {
+        let launch = |arguments: &str| {
+            let launch = home.service().quick().args(arguments);
+            launch.input(PASSWORD)
+        };
+        let unheard = launch(arguments).output(closed_pipe()).run().await;
+        ended(&unheard, 0);
+        assert!(!unheard.stderr.contains("panicked"), "{unheard:?}");
+        // Where there is somebody who misses it, that is another matter.
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let unsaid = launch(&arguments.replace("ada", "bob")).output(full).run();
+        let unsaid = unsaid.await;
+        if arguments == "user disable ada" {
+            // The account is there, though nobody was told.
+            ended(&launch("user enable bob").run().await, 0);
+        }
+        ended(&unsaid, 1);
+        let told = "auth-service: not all of the answer could be written: No space left on device (os error 28)\n";
+        assert!(unsaid.stderr.ends_with(told), "{arguments}: {unsaid:?}");
+    }
+    let wrong = home.service().set("PORT", "x").log(closed_pipe());
+    ended(&wrong.args("mail list").run().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_log_nobody_reads_goes_on() {
+    for json in ["false", "true"] {
+        let launch = Home::new().service().quick().set("JSON_LOGS", json);
+        let service = launch.log(closed_pipe()).start().await;
+        for name in ["ada", "bob"] {
+            service.verified(name).await;
+            service.get("/nowhere").await.refused(404, "not_found");
+        }
+        ended(&service.stop().await, 0);
+    }
 }

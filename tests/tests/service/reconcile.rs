@@ -1,9 +1,11 @@
 //! What Stripe tells against what the ledger says, after an endpoint was away.
 
+use std::{fs::File, process::Stdio};
+
 use auth_core::types::UserId;
 use auth_tests::{
     MovableClock, PASSWORD, email_of,
-    process::{Ended, Home, Launch, Service},
+    process::{Ended, Home, Launch, Service, closed_pipe},
     stripe::event,
     stripe_api::{StripeApi, Trouble},
 };
@@ -168,6 +170,27 @@ async fn what_nobody_listened_to_is_listed_and_then_applied_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_applied_when_nobody_hears_of_it() {
+    let shop = Shop::open().await;
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for (day, output, status, balance) in [
+        ("monday", Stdio::from(closed_pipe()), 0, "300.00"),
+        ("tuesday", full.into(), 1, "600.00"),
+    ] {
+        for number in 0..3 {
+            let (event, pack) = (format!("evt_{day}_{number}"), format!("cs_{day}_{number}"));
+            shop.missed(&event, COMPLETED, &shop.pack(&pack));
+        }
+        let launch = shop.command("--since 7days --apply").output(output);
+        let ended = launch.run().await;
+        has_status(&ended, status);
+        assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+        assert_eq!(shop.balance().await, balance);
+    }
+    shop.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_nobody_paid_is_listed_and_stays() {
     let shop = Shop::open().await;
     let mut open = invoice("in_open", shop.ada);
@@ -319,7 +342,7 @@ async fn what_stripe_has_no_events_of_any_more_is_listed_and_not_applied() {
         "that long ago, refunds, disputes and subscriptions are not compared",
     ];
     assert_eq!(said(&ended), lines);
-    let ended = shop.command("--since 9000years").run().await;
+    let ended = shop.command("--since 10years").run().await;
     has_status(&ended, 3);
     assert!(ended.stdout.contains(" cs_ancient: "), "{ended:?}");
 

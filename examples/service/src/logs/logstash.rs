@@ -34,7 +34,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::{BoxError, complain};
+use crate::{BoxError, console::complain};
 
 /// Of lines that wait.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;

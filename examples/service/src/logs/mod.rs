@@ -81,5 +81,7 @@ where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
-    Box::new(fmt::layer().with_ansi(with_colours).with_writer(writer))
+    let lines = fmt::layer().with_ansi(with_colours).with_writer(writer);
+    // Of a line that cannot be written, the layer would panic where standard error is closed.
+    Box::new(lines.log_internal_errors(false))
 }
