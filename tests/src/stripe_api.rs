@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{MovableClock, stripe::faults_by_description};
 
@@ -45,6 +45,8 @@ pub enum Trouble {
     CutAfterwards,
     /// It does its work, and says nothing.
     Hang,
+    /// It does its work, and answers when it is told to.
+    Held(Arc<Notify>),
     /// It does its work: what is told next meets the request after it.
     Later,
     /// It answers so, and keeps that under the key.
@@ -834,6 +836,10 @@ async fn answer(State(inner): State<Weak<Inner>>, request: Request) -> Response 
     drop(inner);
     match trouble {
         Some(Trouble::Hang) => std::future::pending().await,
+        Some(Trouble::Held(gate)) => {
+            gate.notified().await;
+            respond(answer.0, &answer.1)
+        }
         Some(Trouble::Cut | Trouble::CutAfterwards) => {
             let broken =
                 futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });

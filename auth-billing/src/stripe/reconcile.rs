@@ -6,7 +6,7 @@ use std::{
 
 use auth_core::{
     Error,
-    ports::{EVENTS_KEPT, PaymentProvider, PurchaseState, Retelling, Retold},
+    ports::{EVENTS_KEPT, PaymentProvider, PurchaseState, Retelling},
     time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339},
     types::{EventOutcome, KeptPurchase, PaymentEvent, PaymentFact, PaymentRef},
 };
@@ -110,6 +110,9 @@ pub enum ReconcileError {
     /// The store or the provider failed, or nothing is configured: see there.
     #[error(transparent)]
     Core(#[from] Error),
+    /// Nothing happened since a time that is still to come, whatever differs.
+    #[error("a time in the future: nothing happened since")]
+    InTheFuture,
     /// The provider tells of live money where money is for tests, or the other way round: its key is not that of these books.
     #[error("the payment provider's key is for the other mode, live or test, than these books")]
     OtherMode,
@@ -119,14 +122,18 @@ pub enum ReconcileError {
 }
 
 impl Billing {
-    /// Compares what the provider tells since a time with the ledger, in both directions, and applies what is missing if it is told to. What it finds is told
-    /// at once. A page is held at a time, and of what was paid a number each, so that millions fit.
+    /// Compares what the provider tells since a time with the ledger, in both directions, and applies what is missing if it is told to, what happened first
+    /// of each kind before what happened later. What it finds is told at once. Two pages are held at a time, of others that miss something a place, and of
+    /// what was paid a number each, so that millions fit.
     ///
     /// 1. What had no effect is applied as its delivery would be: once, whatever is delivered meanwhile or later, and as far as it can be. A comparison
     ///    that ended half-way is made again.
     /// 2. Credits without a payment are told and stay: whoever forged them has used them, and who did not would be robbed.
     /// 3. More than [`EVENTS_KEPT`] ago the provider has its invoices and sessions, and no events: payments are compared, and nothing is applied. What was
     ///    given back since, and how subscriptions went, is not known then.
+    ///
+    /// 4. An event has the version of the provider's API that was the account's when it happened. All are read that a delivery may have; what is not
+    ///    understood is told as [`EventOutcome::Unreadable`], and kept as that if it is to be applied.
     ///
     /// # Errors
     /// [`ReconcileError`].
@@ -142,7 +149,11 @@ impl Billing {
     ) -> Result<Reconciled, ReconcileError> {
         let stripe = self.selling()?;
         let provider = stripe.port()?;
-        let has_events = self.auth.now() - since <= EVENTS_KEPT + A_MOMENT;
+        let now = self.auth.now();
+        if since > now {
+            return Err(ReconcileError::InTheFuture);
+        }
+        let has_events = now - since <= EVENTS_KEPT + A_MOMENT;
         if apply && !has_events {
             return Err(ReconcileError::TooLongAgo);
         }
@@ -190,6 +201,14 @@ impl Paid {
     }
 }
 
+/// A page of what the provider tells.
+struct Page {
+    told: u64,
+    /// What of it no entry says, the oldest first.
+    missing: Vec<PaymentEvent>,
+    next: Option<PaymentRef>,
+}
+
 struct Run<'a, T> {
     billing: &'a Billing,
     stripe: &'a Stripe,
@@ -202,36 +221,41 @@ struct Run<'a, T> {
 }
 
 impl<T: FnMut(&Difference) + Send> Run<'_, T> {
-    /// What the provider tells, and no entry says.
+    /// What the provider tells, and no entry says: the oldest first, because what comes later may rest on what came before.
+    ///
+    /// The provider's lists begin with the newest. So a list is read to its end, and what is missing is settled on the way back. Held meanwhile are what
+    /// is missing of the newest page, before which others may come, and of every other page that misses something the place: it is asked for again.
     async fn told(&mut self, what: Retelling<'_>) -> Result<(), ReconcileError> {
-        let mut after = None;
-        loop {
-            let page = self
-                .provider
-                .retell(what, self.since, after.as_ref())
-                .await
-                .map_err(Error::from)?;
-            let next = page.next.clone();
-            for event in self.unsettled(what, page).await? {
-                self.settle(event).await?;
-            }
-            match next {
-                // One that points to itself would be asked for ever.
-                Some(next) if after.as_ref() != Some(&next) => after = Some(next),
-                _ => return Ok(()),
+        let newest = self.look(what, None).await?;
+        self.counted.told += newest.told;
+        let mut next = newest.next;
+        let mut places = Vec::new();
+        while let Some(place) = next {
+            let page = self.look(what, Some(&place)).await?;
+            self.counted.told += page.told;
+            // One that points to itself would be asked for ever.
+            next = page.next.filter(|next| *next != place);
+            if !page.missing.is_empty() {
+                places.push(place);
             }
         }
+        while let Some(place) = places.pop() {
+            let page = self.look(what, Some(&place)).await?;
+            self.settle_all(page.missing).await?;
+        }
+        self.settle_all(newest.missing).await
     }
 
     /// What of a page has not come to an end here: one look at the store.
-    async fn unsettled(
+    async fn look(
         &mut self,
         what: Retelling<'_>,
-        page: Retold,
-    ) -> Result<Vec<PaymentEvent>, ReconcileError> {
+        after: Option<&PaymentRef>,
+    ) -> Result<Page, ReconcileError> {
+        let page = self.provider.retell(what, self.since, after).await;
+        let page = page.map_err(Error::from)?;
         let mut events = Vec::with_capacity(page.bodies.len());
         let mut names = Vec::new();
-        // Their list begins with the newest, and what comes later may rest on what came before.
         for body in page.bodies.into_iter().rev() {
             let now = self.billing.auth.now();
             let event = self
@@ -253,7 +277,7 @@ impl<T: FnMut(&Difference) + Send> Run<'_, T> {
             names.push(event.id.clone());
             events.push(event);
         }
-        self.counted.told += events.len() as u64;
+        let told = events.len() as u64;
         let settled = self.billing.store.settled_payments(&names).await;
         let settled: HashSet<_> = settled.map_err(Error::from)?.into_iter().collect();
         events.retain(|event| {
@@ -263,7 +287,18 @@ impl<T: FnMut(&Difference) + Send> Run<'_, T> {
             };
             !is_granted && !settled.contains(&event.id)
         });
-        Ok(events)
+        Ok(Page {
+            told,
+            missing: events,
+            next: page.next,
+        })
+    }
+
+    async fn settle_all(&mut self, missing: Vec<PaymentEvent>) -> Result<(), ReconcileError> {
+        for event in missing {
+            self.settle(event).await?;
+        }
+        Ok(())
     }
 
     async fn settle(&mut self, event: PaymentEvent) -> Result<(), ReconcileError> {

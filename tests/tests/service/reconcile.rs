@@ -1,17 +1,21 @@
 //! What Stripe tells against what the ledger says, after an endpoint was away.
 
-use std::{fs::File, process::Stdio};
+use std::{fs::File, ops::Range, process::Stdio, sync::Arc};
 
 use auth_core::types::UserId;
 use auth_tests::{
     MovableClock, PASSWORD, email_of,
-    process::{Ended, Home, Launch, Service, closed_pipe},
+    process::{Ended, Launch, Service, closed_pipe, eventually},
     stripe::event,
     stripe_api::{StripeApi, Trouble},
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use crate::stripe::{deliver, unix_seconds};
+use crate::{
+    data::{Data, on_each_database},
+    stripe::{deliver, unix_seconds},
+};
 
 const COMPLETED: &str = "checkout.session.completed";
 const DAY: i64 = 24 * 60 * 60;
@@ -19,24 +23,29 @@ const NOBODY: &str = "0197f1f0-0000-7000-8000-000000000000";
 const ALL_IS_TOLD: &str =
     "0 of them without an entry, 0 of these applied; 0 entries without a payment\n";
 
+on_each_database! {
+    what_nobody_listened_to_is_listed_and_then_applied_once
+    what_stripe_rendered_in_another_version_is_read_as_well
+    a_comparison_that_ended_half_way_is_made_again
+    comparisons_beside_deliveries_grant_once
+}
+
 struct Shop {
-    home: Home,
+    data: Data,
     service: Service,
     stripe: StripeApi,
     ada: UserId,
 }
 
 impl Shop {
-    async fn open() -> Self {
-        let home = Home::new();
+    async fn open(data: Data) -> Self {
         let stripe = StripeApi::start(MovableClock::default()).await;
-        let service = home.service().quick().selling(stripe.address());
-        let service = service.start().await;
+        let service = data.service().selling(stripe.address()).start().await;
         let body = json!({"username": "ada", "email": email_of("ada"), "password": PASSWORD});
         let answer = service.post("/auth/register", body).await;
         let ada = UserId::parse(answer.ok(201)["user"]["id"].as_str().unwrap()).unwrap();
         Self {
-            home,
+            data,
             service,
             stripe,
             ada,
@@ -44,7 +53,7 @@ impl Shop {
     }
 
     fn command(&self, more: &str) -> Launch {
-        let launch = self.home.service().selling(self.stripe.address());
+        let launch = self.data.service().selling(self.stripe.address());
         launch.args(format!("stripe reconcile {more}").trim_end())
     }
 
@@ -110,9 +119,8 @@ fn has_status(ended: &Ended, status: i32) {
     assert_eq!(ended.status.code(), Some(status), "{ended:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_listened_to_is_listed_and_then_applied_once() {
-    let shop = Shop::open().await;
+async fn what_nobody_listened_to_is_listed_and_then_applied_once(data: Data) {
+    let shop = Shop::open(data).await;
     let stand = json!({
         "id": "sub_1", "status": "active", "metadata": {"user_id": shop.ada.to_string()},
         "items": {"data": [{"price": {"id": "price_basic"}}]},
@@ -169,9 +177,56 @@ async fn what_nobody_listened_to_is_listed_and_then_applied_once() {
     shop.service.stop().await;
 }
 
+/// An event keeps the version of the API that the account had when it happened, whatever the endpoint has by now.
+async fn what_stripe_rendered_in_another_version_is_read_as_well(data: Data) {
+    let shop = Shop::open(data).await;
+    let start = unix_seconds() - DAY;
+    let metadata = json!({"user_id": shop.ada.to_string()});
+    let newer = json!({
+        "id": "in_newer", "object": "invoice", "billing_reason": "subscription_create", "amount_paid": 1900, "total": 1900, "currency": "eur",
+        "parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_2", "metadata": metadata}},
+        "lines": {"object": "list", "data": [{
+            "amount": 1900, "pricing": {"price_details": {"price": "price_basic"}}, "period": {"start": start, "end": start + 30 * DAY},
+            "parent": {"type": "subscription_item_details", "subscription_item_details": {"proration": false}},
+        }]},
+    });
+    let payment = json!({
+        "id": "inpay_1", "invoice": "in_newer", "amount_paid": 1900, "status": "paid",
+        "payment": {"type": "payment_intent", "payment_intent": "pi_in_newer"},
+    });
+    // As no version has it.
+    let mut odd = invoice("in_odd", shop.ada);
+    odd.as_object_mut().unwrap().remove("billing_reason");
+    shop.missed("evt_1", "invoice.paid", &invoice("in_older", shop.ada));
+    shop.missed("evt_2", "invoice.paid", &odd);
+    shop.missed("evt_3", "invoice.paid", &newer);
+    shop.missed("evt_4", "invoice_payment.paid", &payment);
+    for (id, payment) in [("evt_5", "pi_in_older"), ("evt_6", "pi_in_newer")] {
+        let refund = json!({"id": id.replace("evt", "ch"), "payment_intent": payment, "amount": 1900, "amount_refunded": 950});
+        shop.missed(id, "charge.refunded", &refund);
+    }
+    let ended = shop.reconcile("--apply").await;
+    has_status(&ended, 3);
+    let lines = [
+        "evt_1: invoice.paid (applied)",
+        "evt_2: invoice.paid (unreadable)",
+        "evt_3: invoice.paid (applied)",
+        "evt_4: invoice_payment.paid (applied)",
+        "evt_5: charge.refunded (applied)",
+        "evt_6: charge.refunded (applied)",
+        "6 told by Stripe, 6 of them without an entry, 5 of these applied; 0 entries without a payment",
+    ];
+    assert_eq!(said(&ended), lines);
+    assert_eq!(shop.balance().await, "120.00");
+    let ended = shop.data.service().args("stripe events").run().await;
+    has_status(&ended, 1);
+    assert_eq!(said(&ended)[0], "evt_2: invoice.paid (unreadable)");
+    shop.service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_applied_when_nobody_hears_of_it() {
-    let shop = Shop::open().await;
+    let shop = Shop::open(Data::sqlite()).await;
     let full = File::options().write(true).open("/dev/full").unwrap();
     for (day, output, status, balance) in [
         ("monday", Stdio::from(closed_pipe()), 0, "300.00"),
@@ -192,7 +247,7 @@ async fn what_is_missing_is_applied_when_nobody_hears_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_nobody_paid_is_listed_and_stays() {
-    let shop = Shop::open().await;
+    let shop = Shop::open(Data::sqlite()).await;
     let mut open = invoice("in_open", shop.ada);
     open["status"] = "open".into();
     shop.stripe.has_sold(open);
@@ -226,7 +281,7 @@ async fn an_entry_that_nobody_paid_is_listed_and_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_applied_is_listed_with_its_reason() {
-    let shop = Shop::open().await;
+    let shop = Shop::open(Data::sqlite()).await;
     let mut unknown = shop.pack("cs_2");
     unknown["metadata"]["item"] = "large".into();
     shop.missed("evt_1", COMPLETED, &session("cs_1", NOBODY));
@@ -241,70 +296,110 @@ async fn what_cannot_be_applied_is_listed_with_its_reason() {
         ];
         assert_eq!(said(&ended), lines);
     }
-    let ended = shop.home.service().args("stripe events").run().await;
+    let ended = shop.data.service().args("stripe events").run().await;
     has_status(&ended, 1);
     assert_eq!(ended.stdout.lines().count(), 3, "{ended:?}");
     shop.service.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_comparison_that_ended_half_way_is_made_again() {
-    let shop = Shop::open().await;
-    for number in 0..130 {
+async fn a_comparison_that_ended_half_way_is_made_again(data: Data) {
+    let shop = Shop::open(data).await;
+    for number in 0..230 {
         let id = format!("cs_{number}");
         shop.missed(&format!("evt_{number}"), COMPLETED, &shop.pack(&id));
     }
     let events = "GET /v1/events";
-    shop.stripe.trouble(events, Trouble::Later);
+    // Three pages are looked at, and the oldest one again; then it ends.
+    for _ in 0..4 {
+        shop.stripe.trouble(events, Trouble::Later);
+    }
     shop.stripe.trouble(
         events,
         Trouble::Say(400, json!({"error": {"type": "invalid_request_error"}})),
     );
+    let applied = |numbers: Range<u32>| -> Vec<_> {
+        numbers
+            .map(|number| format!("evt_{number}: {COMPLETED} (applied)"))
+            .collect()
+    };
     let ended = shop.reconcile("--apply").await;
     has_status(&ended, 1);
     assert!(ended.stderr.contains("Stripe answered 400"), "{ended:?}");
-    assert_eq!(ended.stdout.lines().count(), 100, "{ended:?}");
-    assert_eq!(shop.balance().await, "10000.00");
+    assert_eq!(said(&ended), applied(0..30));
+    assert_eq!(shop.balance().await, "3000.00");
 
     let ended = shop.reconcile("--apply").await;
     has_status(&ended, 0);
-    let last = "130 told by Stripe, 30 of them without an entry, 30 of these applied; 0 entries without a payment";
-    assert_eq!(ended.stdout.lines().last(), Some(last));
-    assert_eq!(shop.balance().await, "13000.00");
-    // Two pages and two again, and one of each other group of kinds.
-    assert_eq!(shop.stripe.asked(events).len(), 2 + 2 + 4);
+    let last = "230 told by Stripe, 200 of them without an entry, 200 of these applied; 0 entries without a payment";
+    let mut lines = applied(30..230);
+    lines.push(last.to_owned());
+    assert_eq!(said(&ended), lines);
+    assert_eq!(shop.balance().await, "23000.00");
+    // Of three pages that of the middle twice, and one page of each other group of kinds.
+    assert_eq!(shop.stripe.asked(events).len(), 5 + 4 + 4);
     shop.stripe.judge();
     shop.service.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn comparisons_beside_deliveries_grant_once() {
-    let shop = Shop::open().await;
-    let packs: Vec<_> = (0..20)
+/// Whoever is first: two processes take deliveries of what two others have read and are about to apply.
+async fn comparisons_beside_deliveries_grant_once(data: Data) {
+    let shop = Shop::open(data).await;
+    let address = shop.stripe.address();
+    let second = shop.data.service().selling(address).start().await;
+    let packs: Vec<_> = (0..210)
         .map(|it| (format!("evt_{it}"), shop.pack(&format!("cs_{it}"))))
         .collect();
     for (id, pack) in &packs {
         shop.missed(id, COMPLETED, pack);
     }
+    // Three pages are read, and the oldest one, of ten, is applied. Then Stripe lets it wait.
+    let events = "GET /v1/events";
+    let gate = Arc::new(Notify::new());
+    for _ in 0..4 {
+        shop.stripe.trouble(events, Trouble::Later);
+    }
+    let held = Trouble::Held(Arc::clone(&gate));
+    shop.stripe.trouble(events, held);
+    let deliver_all =
+        async |service: &Service, packs: &mut dyn Iterator<Item = &(String, Value)>| {
+            for (id, pack) in packs {
+                assert!(deliver(service, id, COMPLETED, pack).await);
+            }
+        };
     let deliveries = async {
-        for (id, pack) in &packs {
-            deliver(&shop.service, id, COMPLETED, pack).await;
-        }
+        eventually("the fifth page", async || {
+            (shop.stripe.asked(events).len() == 5).then_some(())
+        })
+        .await;
+        // It believes that these are missing.
+        deliver_all(&shop.service, &mut packs[200..].iter()).await;
+        gate.notify_one();
+        let (mut up, mut down) = (packs.iter(), packs.iter().rev());
+        tokio::join!(
+            deliver_all(&shop.service, &mut up),
+            deliver_all(&second, &mut down),
+            async { has_status(&shop.reconcile("--apply").await, 0) }
+        );
     };
-    let (first, second, ()) = tokio::join!(
-        shop.reconcile("--apply"),
-        shop.reconcile("--apply"),
-        deliveries
-    );
+    let (first, ()) = tokio::join!(shop.reconcile("--apply"), deliveries);
     has_status(&first, 0);
-    has_status(&second, 0);
-    assert_eq!(shop.balance().await, "2000.00");
-    shop.service.stop().await;
+    let applied = first.stdout.lines().count() - 1;
+    assert!((10..=200).contains(&applied), "{first:?}");
+    let path = format!("/credits/transactions?user_id={}&limit=1", shop.ada);
+    let answer = shop.service.get(&path).by_service().await;
+    assert_eq!(answer.ok(200)["total_count"], 210);
+    assert_eq!(shop.balance().await, "21000.00");
+    for service in [shop.service, second] {
+        service.stop().await;
+    }
+    let mails = shop.data.mails().await;
+    let bought = mails.iter().filter(|(_, it)| it == "credit_purchase");
+    assert_eq!(bought.count(), 210);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stripe_has_no_events_of_any_more_is_listed_and_not_applied() {
-    let shop = Shop::open().await;
+    let shop = Shop::open(Data::sqlite()).await;
     let old = |mut purchase: Value| {
         purchase["created"] = (unix_seconds() - 40 * DAY).into();
         purchase
@@ -357,7 +452,7 @@ async fn what_stripe_has_no_events_of_any_more_is_listed_and_not_applied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_compared_is_refused() {
-    let shop = Shop::open().await;
+    let shop = Shop::open(Data::sqlite()).await;
     let mut live = event("evt_1", COMPLETED, unix_seconds() - DAY, &shop.pack("cs_1"));
     live["livemode"] = true.into();
     shop.stripe.has_told(live);
@@ -365,18 +460,34 @@ async fn what_cannot_be_compared_is_refused() {
     has_status(&ended, 1);
     assert!(ended.stderr.contains("for the other mode"), "{ended:?}");
     assert_eq!(ended.stdout, "");
-    let events = shop.home.service().args("stripe events").run().await;
+    let events = shop.data.service().args("stripe events").run().await;
     has_status(&events, 0);
 
-    let fake = shop.home.service().set("STRIPE_MODE", "fake");
-    let without = shop.home.service();
+    let fake = shop.data.service().set("STRIPE_MODE", "fake");
+    let without = shop.data.service();
     for (launch, word) in [(fake, "STRIPE_MODE=fake"), (without, "not configured")] {
         let ended = launch.args("stripe reconcile --since 7days").run().await;
         has_status(&ended, 1);
         assert!(ended.stderr.contains(word), "{ended:?}");
     }
-    for since in ["yesterday", "2026-02-30T00:00:00Z", "9999-01-01T00:00:00Z"] {
-        has_status(&shop.command(&format!("--since {since}")).run().await, 2);
+    let days = format!("{}days", 10_u64.pow(18));
+    for (since, word) in [
+        ("yesterday", "must be a time such as"),
+        ("2026-02-30T00:00:00Z", "must be a time such as"),
+        ("9999-01-01T00:00:00Z", "lies in the future"),
+        ("0001-01-01T00:00:00Z", "lies before 2010"),
+        ("9000years", "lies before 2010"),
+        (&days, "lies before 2010"),
+    ] {
+        for command in ["reconcile", "events"] {
+            let launch = shop
+                .data
+                .service()
+                .args(&format!("stripe {command} --since {since}"));
+            let ended = launch.run().await;
+            has_status(&ended, 2);
+            assert!(ended.stderr.contains(word), "{ended:?}");
+        }
     }
     has_status(&shop.command("").run().await, 2);
     shop.service.stop().await;
