@@ -110,6 +110,7 @@ struct Script {
     asked: HashMap<Door, usize>,
     kid: Option<String>,
     has_curve: bool,
+    has_namesakes: bool,
     names_itself: bool,
     /// Other addresses in its discovery document.
     addresses: HashMap<&'static str, String>,
@@ -179,12 +180,42 @@ fn curve() -> &'static EcdsaKeyPair {
 
 /// A token signed with the key that [`Provider::show_curve`] shows: the header names it.
 pub fn signed_by_curve(header: &Value, claims: &Value) -> String {
-    let header = forge::set(&forge::set(header, "alg", "ES256"), "kid", CURVE_KID);
+    signed_by_curve_as(CURVE_KID, header, claims)
+}
+
+/// As [`signed_by_curve`], under another name of the key.
+pub fn signed_by_curve_as(kid: &str, header: &Value, claims: &Value) -> String {
+    let header = forge::set(&forge::set(header, "alg", "ES256"), "kid", kid);
     let message = forge::message(&header, claims);
     let signature = curve()
         .sign(&SystemRandom::new(), message.as_bytes())
         .unwrap();
     format!("{message}.{}", BASE64URL.encode(signature))
+}
+
+fn shown_rsa(key: &RsaKeyPair, kid: &str) -> Value {
+    let public = key.public_key();
+    let number = |bytes: &[u8]| BASE64URL.encode(bytes);
+    json!({
+        "kty": "RSA",
+        "use": "sig",
+        "alg": "RS256",
+        "kid": kid,
+        "n": number(public.modulus().big_endian_without_leading_zero()),
+        "e": number(public.exponent().big_endian_without_leading_zero()),
+    })
+}
+
+fn shown_curve(kid: &str) -> Value {
+    // Uncompressed: a mark, x, y.
+    let point = curve().public_key().as_ref();
+    json!({
+        "kty": "EC",
+        "crv": "P-256",
+        "kid": kid,
+        "x": BASE64URL.encode(&point[1..33]),
+        "y": BASE64URL.encode(&point[33..]),
+    })
 }
 
 impl Provider {
@@ -263,6 +294,11 @@ impl Provider {
     /// From now on it shows a key on a curve, too.
     pub fn show_curve(&self) {
         self.script().has_curve = true;
+    }
+
+    /// From now on it shows a key on a curve and the one of [`signed_by_a_stranger`] under the name of its key, too, and before it.
+    pub fn name_others_alike(&self) {
+        self.script().has_namesakes = true;
     }
 
     /// From now on it promises that authorization responses name it (RFC 9207).
@@ -395,33 +431,20 @@ impl Provider {
             }
             return document;
         }
-        let public = keys()[0].public_key();
-        let number = |bytes: &[u8]| BASE64URL.encode(bytes);
-        let kid = self.script().kid.clone();
-        let mut document = json!({"keys": [
-            {"kty": "something new", "kid": "key-0"},
-            {
-                "kty": "RSA",
-                "use": "sig",
-                "alg": "RS256",
-                "kid": kid.as_deref().unwrap_or(KID),
-                "n": number(public.modulus().big_endian_without_leading_zero()),
-                "e": number(public.exponent().big_endian_without_leading_zero()),
-            },
-        ]});
-        if self.script().has_curve {
-            // Uncompressed: a mark, x, y.
-            let point = curve().public_key().as_ref();
-            let key = json!({
-                "kty": "EC",
-                "crv": "P-256",
-                "kid": CURVE_KID,
-                "x": number(&point[1..33]),
-                "y": number(&point[33..]),
-            });
-            document["keys"].as_array_mut().unwrap().push(key);
+        let (kid, has_curve, has_namesakes) = {
+            let script = self.script();
+            let kid = script.kid.clone().unwrap_or_else(|| KID.to_owned());
+            (kid, script.has_curve, script.has_namesakes)
+        };
+        let mut shown = vec![json!({"kty": "something new", "kid": "key-0"})];
+        if has_namesakes {
+            shown.extend([shown_curve(&kid), shown_rsa(&keys()[1], &kid)]);
         }
-        document
+        shown.push(shown_rsa(&keys()[0], &kid));
+        if has_curve {
+            shown.push(shown_curve(CURVE_KID));
+        }
+        json!({"keys": shown})
     }
 }
 

@@ -75,22 +75,25 @@ impl Documents {
             .await
     }
 
-    /// The key that a token names.
-    pub(super) async fn key(
+    /// The keys that a token may be signed with, by the name that it gives: one, or a few of one name.
+    pub(super) async fn keys(
         &self,
         http: &Http,
         discovery: &Discovery,
         header: &Header,
         now: OffsetDateTime,
-    ) -> Result<Jwk, ProviderError> {
+    ) -> Result<Vec<Jwk>, ProviderError> {
         let (http, url) = (http.clone(), discovery.keys.clone());
         self.keys
             .look(
                 now,
-                |known, age| match find(known, header) {
-                    Some(key) if age < LIFETIME => Some(Ok(key)),
-                    None if age < FLOOR => Some(Err(unknown_key())),
-                    _ => None,
+                |known, age| {
+                    let keys = find(known, header);
+                    if keys.is_empty() {
+                        (age < FLOOR).then(|| Err(unknown_key()))
+                    } else {
+                        (age < LIFETIME).then_some(Ok(keys))
+                    }
                 },
                 async move { fetch_keys(&http, &url).await },
             )
@@ -231,14 +234,14 @@ async fn fetch_keys(http: &Http, url: &str) -> Result<Vec<Jwk>, ProviderError> {
         .collect())
 }
 
-/// OIDC Core §10.1: a set of one key needs no name.
-fn find(keys: &[Jwk], header: &Header) -> Option<Jwk> {
+/// OIDC Core §10.1: a set of one key needs no name. RFC 7517 §4.5: keys should have names of their own, and need not.
+fn find(keys: &[Jwk], header: &Header) -> Vec<Jwk> {
     match (&header.kid, keys) {
-        (Some(kid), keys) => keys
-            .iter()
-            .find(|key| key.common.key_id.as_ref() == Some(kid)),
-        (None, [only]) => Some(only),
-        (None, _) => None,
+        (Some(kid), keys) => {
+            let is_named = |key: &&Jwk| key.common.key_id.as_ref() == Some(kid);
+            keys.iter().filter(is_named).cloned().collect()
+        }
+        (None, [only]) => vec![only.clone()],
+        (None, _) => Vec::new(),
     }
-    .cloned()
 }

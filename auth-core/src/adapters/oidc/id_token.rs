@@ -74,35 +74,44 @@ pub(super) fn header(token: &str) -> Result<Header, ProviderError> {
     Ok(header)
 }
 
-/// Verifies a token by the key that it names (OIDC Core §3.1.3.7).
+/// Verifies a token by a key that it names (OIDC Core §3.1.3.7).
 pub(super) fn read(
     token: &str,
     header: &Header,
-    key: &Jwk,
+    keys: &[Jwk],
     expected: &Expected<'_>,
     now: OffsetDateTime,
 ) -> Result<ProvenIdentity, ProviderError> {
-    // RFC 8725 §3.1: the key says which algorithm it is for; the token must agree, and says nothing of its own.
-    let algorithm = algorithm_of(key).ok_or_else(|| refused("its key is of no use"))?;
-    if header.alg != algorithm {
-        return Err(refused("its algorithm is not that of its key"));
+    // RFC 8725 §3.1: a key says which algorithm it is for; the token must agree, and says nothing of its own.
+    let is_fit = |key: &&Jwk| algorithm_of(key) == Some(header.alg);
+    let mut why = "its algorithm is not that of its key";
+    for key in keys.iter().filter(is_fit) {
+        if let Some(claims) = claims(token, header.alg, key)? {
+            check(&claims, expected, now)?;
+            return identity(&claims, expected);
+        }
+        why = "its signature is wrong";
     }
-    let key = DecodingKey::from_jwk(key).map_err(|_| refused("its key is of no use"))?;
+    Err(refused(why))
+}
+
+/// `None`: it is not signed with this key, or nothing is.
+fn claims(token: &str, algorithm: Algorithm, key: &Jwk) -> Result<Option<Claims>, ProviderError> {
+    let Ok(key) = DecodingKey::from_jwk(key) else {
+        return Ok(None);
+    };
     let mut validation = Validation::new(algorithm);
-    // All of it is checked below: time against the clock that was handed in.
+    // All of it is checked by `check`: time against the clock that was handed in.
     validation.validate_exp = false;
     validation.validate_nbf = false;
     validation.validate_aud = false;
     validation.set_required_spec_claims::<&str>(&[]);
-    let claims: Claims = decode(token, &key, &validation)
+    match decode(token, &key, &validation) {
+        Ok(token) => Ok(Some(token.claims)),
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => Ok(None),
         // Without the cause: it may repeat a claim.
-        .map_err(|error| match error.kind() {
-            ErrorKind::InvalidSignature => refused("its signature is wrong"),
-            _ => refused("its claims cannot be read"),
-        })?
-        .claims;
-    check(&claims, expected, now)?;
-    identity(&claims, expected)
+        Err(_) => Err(refused("its claims cannot be read")),
+    }
 }
 
 /// The one algorithm that a key is good for; `None` for symmetric and other keys.

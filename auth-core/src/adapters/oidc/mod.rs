@@ -277,9 +277,9 @@ impl OidcProvider {
     ) -> Result<ProvenIdentity, ProviderError> {
         let discovery = self.discovery(now).await?;
         let header = id_token::header(token.expose())?;
-        let key = self
+        let keys = self
             .documents
-            .key(&self.http, &discovery, &header, now)
+            .keys(&self.http, &discovery, &header, now)
             .await?;
         let expected = Expected {
             issuer: &self.issuer,
@@ -287,7 +287,7 @@ impl OidcProvider {
             nonce,
             authority: &self.authority,
         };
-        read(token.expose(), &header, &key, &expected, now)
+        read(token.expose(), &header, &keys, &expected, now)
     }
 }
 
