@@ -78,27 +78,57 @@ impl MemberStore {
         }))
     }
 
-    /// Does the store's part and the host's in one transaction, and to its end: a client that hangs up drops whoever waits here.
+    /// Does the store's part and the host's in one transaction, and to its end: a client that hangs up drops whoever waits here. Again where it met
+    /// another one: nothing inside a scope is tried again.
     async fn in_one_transaction<T, W, F>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        W: FnOnce(PgScope) -> F + Send + 'static,
+        W: Fn(PgScope) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(T, Option<User>), StoreError>> + Send,
     {
         let pool = self.pool.clone();
         let unit = tokio::spawn(async move {
-            let tx = pool.begin_with("begin isolation level read committed");
-            let scope = PgScope::adopt(tx.await.map_err(classify)?);
-            let (done, written) = work(scope.clone()).await?;
-            let mut tx = scope.release().await.map_err(backend)?;
-            if let Some(user) = written {
-                write_member(&mut tx, &user).await.map_err(classify)?;
+            let mut tries = 1;
+            loop {
+                match once(&pool, &work).await {
+                    Err(error) if met_another(&error) && tries < TRIES => tries += 1,
+                    done => return done,
+                }
             }
-            tx.commit().await.map_err(classify)?;
-            Ok(done)
         });
         unit.await.map_err(backend)?
     }
+}
+
+/// Of the two that a deadlock is between, the server ends one: there are hardly ever more in a row.
+const TRIES: u32 = 5;
+
+async fn once<T, W, F>(pool: &PgPool, work: &W) -> Result<T, StoreError>
+where
+    W: Fn(PgScope) -> F,
+    F: Future<Output = Result<(T, Option<User>), StoreError>>,
+{
+    let tx = pool.begin_with("begin isolation level read committed");
+    let scope = PgScope::adopt(tx.await.map_err(classify)?);
+    let (done, written) = work(scope.clone()).await?;
+    let mut tx = scope.release().await.map_err(backend)?;
+    if let Some(user) = written {
+        write_member(&mut tx, &user).await.map_err(classify)?;
+    }
+    tx.commit().await.map_err(classify)?;
+    Ok(done)
+}
+
+/// A deadlock, or a serialization failure: it was undone as a whole. Other outages are not waited out here.
+fn met_another(error: &StoreError) -> bool {
+    let StoreError::Unavailable(source) = error else {
+        return false;
+    };
+    let code = source
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("40001" | "40P01"))
 }
 
 /// Makes the row of a user, or brings it up to date.
@@ -130,13 +160,16 @@ impl IdentityStore for MemberStore {
         link: IdentityLink,
         record: Record,
     ) -> Result<Linked, StoreError> {
-        self.in_one_transaction(async |scope| {
-            let linked = scope.link_identity(link, record).await?;
-            let written = match &linked {
-                Linked::Done(user) => Some((**user).clone()),
-                Linked::Already(_) | Linked::Stale => None,
-            };
-            Ok((linked, written))
+        self.in_one_transaction(move |scope| {
+            let (link, record) = (link.clone(), record.clone());
+            async move {
+                let linked = scope.link_identity(link, record).await?;
+                let written = match &linked {
+                    Linked::Done(user) => Some((**user).clone()),
+                    Linked::Already(_) | Linked::Stale => None,
+                };
+                Ok((linked, written))
+            }
         })
         .await
     }
@@ -167,10 +200,13 @@ impl IdentityStore for MemberStore {
 #[async_trait]
 impl UserStore for MemberStore {
     async fn register(&self, account: NewAccount, record: Record) -> Result<(), StoreError> {
-        self.in_one_transaction(async |scope| {
-            let user = account.user.clone();
-            scope.register(account, record).await?;
-            Ok(((), Some(user)))
+        self.in_one_transaction(move |scope| {
+            let (account, record) = (account.clone(), record.clone());
+            async move {
+                let user = account.user.clone();
+                scope.register(account, record).await?;
+                Ok(((), Some(user)))
+            }
         })
         .await
     }
@@ -185,13 +221,16 @@ impl UserStore for MemberStore {
         record: Record,
     ) -> Result<Redeemed, StoreError> {
         let digest = *digest;
-        self.in_one_transaction(async move |scope| {
-            let redeemed = scope.redeem(&digest, user, change, now, record).await?;
-            let written = match &redeemed {
-                Redeemed::Done(user) => Some((**user).clone()),
-                Redeemed::Already(_) | Redeemed::Expired | Redeemed::Refused => None,
-            };
-            Ok((redeemed, written))
+        self.in_one_transaction(move |scope| {
+            let (change, record) = (change.clone(), record.clone());
+            async move {
+                let redeemed = scope.redeem(&digest, user, change, now, record).await?;
+                let written = match &redeemed {
+                    Redeemed::Done(user) => Some((**user).clone()),
+                    Redeemed::Already(_) | Redeemed::Expired | Redeemed::Refused => None,
+                };
+                Ok((redeemed, written))
+            }
         })
         .await
     }

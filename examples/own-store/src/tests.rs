@@ -160,3 +160,41 @@ async fn an_account_whose_member_is_refused_was_never_made() {
     let eve = library.registered("eve").await;
     assert!(library.member(&eve).await.is_some());
 }
+
+/// The server ends one of two that wait for each other: whoever it was gets its account all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_met_a_deadlock_is_done_again() {
+    let mut library = Library::opened().await;
+    // A sequence counts on when what it was asked in is rolled back.
+    for part in [
+        "create sequence tries",
+        "create function meet_another() returns trigger language plpgsql as $$
+         begin
+             if nextval('tries') < 3 then
+                 raise exception 'deadlock detected' using errcode = '40P01';
+             end if;
+             return new;
+         end $$",
+        "create trigger meet_another before insert on members for each row execute function meet_another()",
+    ] {
+        library.outside.execute(part).await.unwrap();
+    }
+    let ada = library.registered("ada").await;
+    assert!(library.member(&ada).await.is_some());
+    let tries: i64 = sqlx::query_scalar("select last_value from tries")
+        .fetch_one(&mut library.outside)
+        .await
+        .unwrap();
+    assert_eq!((tries, library.rows().await), (3, 1));
+    assert_eq!(library.auth.send_due_mails().await.unwrap(), 1);
+
+    // One that meets others for ever is an outage, and leaves nothing.
+    let for_ever = "alter sequence tries minvalue -1000 restart with -1000";
+    library.outside.execute(for_ever).await.unwrap();
+    let body = json!({"username": "eve", "email": email_of("eve"), "password": PASSWORD});
+    let refused = library.client.post("/auth/register", body).await;
+    refused.refused(503, "unavailable");
+    let eve = AccountKey::Username(Username::parse("eve").unwrap());
+    assert!(library.members.account(&eve).await.unwrap().is_none());
+    assert_eq!(library.rows().await, 1);
+}
