@@ -3,13 +3,14 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    sync::OnceLock,
     task::{Context, Poll},
 };
 
 use async_trait::async_trait;
 use auth_billing::Billing;
 use auth_core::{
-    Auth, Hashing, Links, SigningKeys,
+    Auth, Hashing, Links, SigningKeys, Templates,
     adapters::MemoryStore,
     ports::{Clock, Mailer, MailerError, Outbox, OutgoingMail, SystemClock, UserStore},
     time::Duration,
@@ -35,6 +36,14 @@ impl Mailer for NoMailer {
     }
 }
 
+/// Proved once: that takes a while in a debug build.
+fn templates() -> Templates {
+    static TEMPLATES: OnceLock<Templates> = OnceLock::new();
+    TEMPLATES
+        .get_or_init(|| Templates::builtin().unwrap())
+        .clone()
+}
+
 /// A host with everything on.
 pub(crate) struct Host {
     pub(crate) auth: Auth,
@@ -46,6 +55,7 @@ impl Host {
         let store = MemoryStore::default();
         let auth = Auth::builder(store.clone(), signing_keys())
             .hashing(Hashing::bcrypt(4).unwrap())
+            .templates(templates())
             .mailer(NoMailer, Links::to("https://app.example.org").unwrap())
             .build()
             .unwrap();

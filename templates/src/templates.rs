@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use fluent_bundle::{FluentArgs, FluentValue};
 use minijinja::syntax::SyntaxConfig;
@@ -28,6 +28,7 @@ const SAMPLE_SERVICE: &str = "Example";
 pub struct Templates {
     env: Arc<Environment<'static>>,
     texts: Arc<Texts>,
+    fallback: Option<Arc<Self>>,
 }
 
 /// A mail that is ready to be sent.
@@ -55,18 +56,12 @@ pub struct Check {
 }
 
 impl Templates {
-    /// The built-in templates.
+    /// The built-in templates. Proving them takes longer than many mails: keep them, and clone.
     ///
     /// # Errors
     /// None in a released version: the same checks run as for overrides.
     pub fn builtin() -> Result<Self, TemplateError> {
-        // They never change, and proving them takes longer than many mails.
-        static PROVED: OnceLock<Templates> = OnceLock::new();
-        if let Some(proved) = PROVED.get() {
-            return Ok(proved.clone());
-        }
-        let proved = Self::load(files::builtin())?;
-        Ok(PROVED.get_or_init(|| proved).clone())
+        Self::load(files::builtin())
     }
 
     /// The built-in templates, with the files of `folder` in place of those of the same path.
@@ -79,7 +74,14 @@ impl Templates {
     /// # Security
     /// Templates are trusted: they can turn the escaping off. Keep the folder out of users' reach.
     pub fn with_overrides(folder: &Path) -> Result<Self, TemplateError> {
-        Self::load(files::with_overrides(folder)?)
+        let mut templates = Self::load(files::with_overrides(folder)?)?;
+        templates.fallback = Some(Arc::new(Self::builtin()?));
+        Ok(templates)
+    }
+
+    /// The built-in ones, proved together with these, for a mail that these cannot show. `None` when these are the built-in ones.
+    pub fn fallback(&self) -> Option<&Self> {
+        self.fallback.as_deref()
     }
 
     /// Names of the supported languages, such as `en`, which comes first.
@@ -193,6 +195,7 @@ impl Templates {
         let templates = Self {
             env: Arc::new(env),
             texts,
+            fallback: None,
         };
         templates
             .check()

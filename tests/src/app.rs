@@ -1,8 +1,11 @@
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use auth_billing::{Billing, StripeProvider};
 use auth_core::{
-    Auth, AuthBuilder, Hashing, Links, SigningKeys,
+    Auth, AuthBuilder, Hashing, Links, SigningKeys, Templates,
     ports::{AuditLog, Outbox, SessionStore, UserStore},
     types::{AccountKey, Email, ProviderName, RedirectUri, Secret, UserId},
 };
@@ -50,6 +53,14 @@ pub struct App {
 /// The ring with [`SECRET`] alone.
 pub fn signing_keys() -> SigningKeys {
     SigningKeys::parse(SECRET).unwrap()
+}
+
+/// The built-in ones, proved once for all apps of a process: that takes a while in a debug build.
+fn templates() -> Templates {
+    static TEMPLATES: OnceLock<Templates> = OnceLock::new();
+    TEMPLATES
+        .get_or_init(|| Templates::builtin().unwrap())
+        .clone()
 }
 
 impl App {
@@ -161,6 +172,7 @@ impl App {
         let auth = Auth::builder(store.clone(), keys)
             .clock(clock.clone())
             .hashing(Hashing::bcrypt(4).unwrap())
+            .templates(templates())
             .mailer(
                 mailbox.clone(),
                 Links::to("https://app.example.org").unwrap(),

@@ -47,9 +47,12 @@ impl Post {
             .templates
             .render(&queued.locale, &self.service_name, &mail)
             .or_else(|error| {
+                let Some(builtin) = self.templates.fallback() else {
+                    return Err(error);
+                };
                 let reason = presentable(&chain(&error));
                 tracing::error!(mail = %queued.id, reason, "a mail is sent in the built-in words: the templates of the host cannot show it");
-                Templates::builtin()?.render(&queued.locale, &self.service_name, &mail)
+                builtin.render(&queued.locale, &self.service_name, &mail)
             })
             .map_err(|error| Error::Internal(error.into()))?;
         Ok(OutgoingMail {
