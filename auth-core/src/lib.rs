@@ -24,9 +24,9 @@ pub use auth::{Auth, AuthBuilder, BuildError, RefreshToken, Tokens};
 pub use auth_templates::{TemplateError, Templates};
 pub use error::{Error, InvalidField};
 pub use features::{
-    Callback, ChangeEmail, ChangePassword, LinkIdentity, Linking, Login, LogoutScope, NewUser,
-    Refresh, Register, Registration, SignIn, SignedIn, StartSignIn, TemplateReport, Verified,
-    VerifiedStatus,
+    Callback, CallbackError, ChangeEmail, ChangePassword, LinkIdentity, Linking, Login,
+    LogoutScope, NewUser, Refresh, Register, Registration, SignIn, SignedIn, StartSignIn,
+    TemplateReport, Verified, VerifiedStatus,
 };
 pub use jwt::{Algorithm, KeyError, SigningKeys};
 pub use mail::{Links, LinksError, MailQueue, MailWorkers, WorkerState};

@@ -14,6 +14,7 @@ use http::{
         SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::{
@@ -142,6 +143,8 @@ impl Reply {
 /// Why a request does not get what it asked for.
 #[derive(Debug)]
 pub(crate) enum Problem {
+    /// Another one, for the page that a browser came from: one of the allowed addresses.
+    AtPage(Box<Problem>, String),
     /// As the core says.
     Core(Error),
     /// As a host's own layer says.
@@ -192,6 +195,7 @@ impl Problem {
     /// Status and sentence.
     fn sheet(&self) -> (StatusCode, &'static str) {
         match self {
+            Self::AtPage(problem, _) => (StatusCode::FOUND, problem.sheet().1),
             Self::Core(error) => core_sheet(error),
             Self::Host(refusal) => host_sheet(*refusal),
             Self::InvalidApiKey => (
@@ -252,7 +256,7 @@ impl Problem {
             Self::PayloadTooLarge => "payload_too_large",
             Self::RateLimited(_) => "rate_limited",
             Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::WithCookie(problem, _) => problem.code(),
+            Self::AtPage(problem, _) | Self::WithCookie(problem, _) => problem.code(),
         }
     }
 
@@ -590,7 +594,20 @@ pub(crate) fn show_limit<B>(response: &mut Response<B>, limited: &Limited) {
     }
 }
 
+/// 302 to the page, with why (RFC 6749 §4.1.2.1).
+fn sent_back(page: &str, problem: &Problem, request_id: &RequestId) -> Reply {
+    let (status, detail) = problem.sheet();
+    problem.log(status, request_id);
+    let detail = utf8_percent_encode(detail, NON_ALPHANUMERIC);
+    let code = problem.code();
+    Reply::found(&format!("{page}?error={code}&error_description={detail}"))
+        .unwrap_or_else(|problem| reply_of(&problem, request_id))
+}
+
 fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {
+    if let Problem::AtPage(problem, page) = problem {
+        return sent_back(page, problem, request_id);
+    }
     let (status, detail) = problem.sheet();
     problem.log(status, request_id);
     let code = match problem {

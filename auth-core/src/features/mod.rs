@@ -26,7 +26,7 @@ pub use change_password::ChangePassword;
 pub use diagnostics::TemplateReport;
 pub use login::Login;
 pub use logout::LogoutScope;
-pub use oauth::{Callback, LinkIdentity, Linking, SignIn, SignedIn, StartSignIn};
+pub use oauth::{Callback, CallbackError, LinkIdentity, Linking, SignIn, SignedIn, StartSignIn};
 pub use refresh::Refresh;
 pub use register::{Register, Registration};
 pub use verify_email::{Verified, VerifiedStatus};

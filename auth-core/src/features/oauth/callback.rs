@@ -40,6 +40,31 @@ pub enum SignedIn {
     Opened(Box<Tokens>),
 }
 
+/// Why a browser that came back opens nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the sign-in by a provider failed")]
+pub struct CallbackError {
+    /// What went wrong.
+    #[source]
+    pub error: Error,
+    /// Whether the sign-in that this browser began is used up by it: its binding is worth nothing any more.
+    pub is_used_up: bool,
+    /// The page that it was begun with, one of the allowed addresses: send the browser there, and tell the page. Only of a sign-in that is used up, so
+    /// nobody else sends a browser anywhere.
+    pub redirect_to: Option<String>,
+}
+
+/// Of no sign-in that this browser began.
+impl From<Error> for CallbackError {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            is_used_up: false,
+            redirect_to: None,
+        }
+    }
+}
+
 impl Auth {
     /// Ends a sign-in at a provider: opens a session, makes an account first if need be, or links the identity, as it was begun.
     ///
@@ -49,7 +74,7 @@ impl Auth {
     /// 3. joins an account with a verified address only if the provider decides whose the address is.
     ///
     /// # Errors
-    /// [`Error::OAuthNotConfigured`]; [`Error::InvalidState`] when this browser did not begin it, or it was used or is too old;
+    /// [`CallbackError`] with [`Error::OAuthNotConfigured`]; [`Error::InvalidState`] when this browser did not begin it, or it was used or is too old;
     /// [`Error::InvalidCode`]; [`Error::ProviderRefused`]; [`Error::ProviderFailed`]; [`Error::ProviderUnavailable`];
     /// [`Error::ProviderEmailNotVerified`]; [`Error::AccountExists`]; [`Error::IdentityInUse`]; [`Error::InvalidCredentials`] for a disabled account.
     pub async fn oauth_callback(
@@ -57,11 +82,11 @@ impl Auth {
         provider: &str,
         callback: Callback,
         client: &Client,
-    ) -> Result<SignedIn, Error> {
+    ) -> Result<SignedIn, CallbackError> {
         let provider = self.shared.oauth.provider(provider)?;
         let ended = self.come_back(provider, callback, client).await;
-        if let Err(error) = &ended {
-            super::log_failure(provider, error);
+        if let Err(failed) = &ended {
+            super::log_failure(provider, &failed.error);
         }
         ended
     }
@@ -71,9 +96,26 @@ impl Auth {
         provider: &Provider,
         callback: Callback,
         client: &Client,
-    ) -> Result<SignedIn, Error> {
+    ) -> Result<SignedIn, CallbackError> {
         let now = self.now();
         let flow = self.resume(provider, &callback, now).await?;
+        let redirect_to = flow.redirect_to.clone();
+        let ended = self.end(provider, flow, callback, client, now).await;
+        ended.map_err(|error| CallbackError {
+            error,
+            is_used_up: true,
+            redirect_to,
+        })
+    }
+
+    async fn end(
+        &self,
+        provider: &Provider,
+        flow: Flow,
+        callback: Callback,
+        client: &Client,
+        now: OffsetDateTime,
+    ) -> Result<SignedIn, Error> {
         if let Some(error) = callback.error {
             return Err(Error::ProviderRefused(
                 format!("the provider says {}", quoted(&error)).into(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 
-pub use callback::{Callback, SignedIn};
+pub use callback::{Callback, CallbackError, SignedIn};
 pub use link::{LinkIdentity, Linking};
 pub use start::{SignIn, StartSignIn};
 

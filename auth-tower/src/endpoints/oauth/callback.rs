@@ -1,4 +1,4 @@
-use auth_core::{Callback, SignedIn};
+use auth_core::{Callback, CallbackError, SignedIn};
 
 use super::{Changed, LINKED, cookie};
 use crate::{
@@ -7,6 +7,17 @@ use crate::{
     respond::{Problem, Reply},
     router::Ctx,
 };
+
+impl From<CallbackError> for Problem {
+    /// Whoever came from a page goes back to it: a browser would end on JSON.
+    fn from(failed: CallbackError) -> Self {
+        let problem = Self::from(failed.error);
+        match failed.redirect_to {
+            Some(page) => Self::AtPage(Box::new(problem), page),
+            None => problem,
+        }
+    }
+}
 
 pub(crate) async fn callback(ctx: Ctx) -> Result<Reply, Problem> {
     let mut fields = ctx.fields;
@@ -30,7 +41,15 @@ pub(crate) async fn callback(ctx: Ctx) -> Result<Reply, Problem> {
         .auth
         .oauth_callback(&provider, callback, &ctx.client)
         .await
-        .map_err(|error| cookie::release_after(error, &ctx.auth, &provider))?;
+        .map_err(|failed| {
+            let is_used_up = failed.is_used_up;
+            let problem = Problem::from(failed);
+            if is_used_up {
+                cookie::release_after(problem, &ctx.auth, &provider)
+            } else {
+                problem
+            }
+        })?;
     let reply = match &signed_in {
         SignedIn::Elsewhere(address) => Reply::found(address)?,
         SignedIn::Linked {

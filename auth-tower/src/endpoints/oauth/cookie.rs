@@ -36,22 +36,11 @@ pub(super) fn release(reply: Reply, auth: &Auth, provider: &str) -> Result<Reply
     set(reply, auth, provider, "", 0)
 }
 
-/// As [`release`], where the sign-in that it was used up by failed. Whoever comes without a sign-in of this browser takes no cookie away from it.
-pub(super) fn release_after(error: Error, auth: &Auth, provider: &str) -> Problem {
-    let is_used_up = matches!(
-        error,
-        Error::AccountExists
-            | Error::IdentityInUse
-            | Error::InvalidCode
-            | Error::InvalidCredentials
-            | Error::ProviderEmailNotVerified
-            | Error::ProviderFailed(_)
-            | Error::ProviderRefused(_)
-            | Error::ProviderUnavailable(_)
-    );
+/// As [`release`], where the sign-in that it was used up by failed.
+pub(super) fn release_after(problem: Problem, auth: &Auth, provider: &str) -> Problem {
     match header(auth, provider, "", 0) {
-        Ok(cookie) if is_used_up => Problem::WithCookie(Box::new(error.into()), cookie),
-        _ => error.into(),
+        Ok(cookie) => Problem::WithCookie(Box::new(problem), cookie),
+        Err(_) => problem,
     }
 }
 

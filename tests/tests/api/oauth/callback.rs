@@ -4,8 +4,8 @@ use auth_core::{
     types::{AccountKey, Client, Email, ProviderName, UserId},
 };
 use auth_tests::{
-    PASSWORD, Person, StoreKind, at_once, forge,
-    provider::{CLIENT_ID, Door, PATIENCE},
+    Answer, Browser, PASSWORD, Person, StoreKind, at_once, forge,
+    provider::{CLIENT_ID, Door, PATIENCE, Trouble},
 };
 use serde_json::{Value, json};
 
@@ -28,6 +28,8 @@ auth_tests::on_each_store! {
     a_state_is_worth_nothing_after_ten_minutes
     a_binding_that_was_changed_is_refused
     a_refusal_at_the_provider_is_said
+    a_sign_in_that_fails_ends_at_the_page_that_it_was_begun_with
+    nobody_is_sent_to_a_page_by_a_state_that_is_not_theirs
     a_code_works_once
     an_answer_of_another_issuer_is_refused
     of_first_sign_ins_at_once_one_account_is_made
@@ -448,6 +450,123 @@ async fn a_refusal_at_the_provider_is_said(store: StoreKind) {
     let again = world.google.agree(&there, claims("ada"));
     let answer = browser.come_back("google", &again).await;
     answer.refused(400, "invalid_state");
+}
+
+const PAGE: &str = "https://app.example.org/welcome";
+
+/// Begins a sign-in for a page of the host: where the browser is sent.
+async fn start_for_page(world: &World, browser: &mut Browser) -> String {
+    let path = format!("/auth/oauth/google/login?mode=json&redirect_to={PAGE}");
+    let begun = browser.send(world.app.get(&path)).await;
+    let there = &begun.ok(200)["authorization_url"];
+    there.as_str().unwrap().to_owned()
+}
+
+fn state_of(authorization_url: &str) -> &str {
+    let (_, state) = authorization_url.split_once("state=").unwrap();
+    state.split('&').next().unwrap()
+}
+
+/// What the page was told: by nothing but code and sentence of ours.
+#[track_caller]
+fn told_page(answer: &Answer) -> (String, String) {
+    assert_eq!(answer.status, 302, "{answer:?}");
+    assert!(answer.header("set-cookie").contains("Max-Age=0"));
+    let (page, query) = answer.header("location").split_once('?').unwrap();
+    assert_eq!(page, PAGE);
+    let told: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap();
+    let [(error, code), (description, sentence)] = <[_; 2]>::try_from(told).unwrap();
+    assert_eq!((&*error, &*description), ("error", "error_description"));
+    // RFC 6749 §4.1.2.1.
+    let is_sayable = |b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+    assert!(sentence.bytes().all(is_sayable), "{sentence}");
+    (code, sentence)
+}
+
+async fn a_sign_in_that_fails_ends_at_the_page_that_it_was_begun_with(store: StoreKind) {
+    let world = World::on(store).await;
+    let ada = world.app.verified("ada").await;
+    let unproven = forge::set(&claims("eve"), "email_verified", false);
+    for (who, code) in [
+        (claims("ada"), "account_exists"),
+        (unproven, "email_not_verified"),
+    ] {
+        let mut browser = world.browser();
+        let there = start_for_page(&world, &mut browser).await;
+        let query = world.google.agree(&there, who);
+        let answer = browser.come_back("google", &query).await;
+        assert_eq!(told_page(&answer).0, code);
+    }
+    let state = world.app.state_of(&ada).await;
+    for (query, code) in [
+        (
+            "error=access_denied&error_description=%3Cb%3Ehello",
+            "provider_error",
+        ),
+        ("code=made+up", "invalid_code"),
+        ("code=", "invalid_code"),
+    ] {
+        let mut browser = world.browser();
+        let there = start_for_page(&world, &mut browser).await;
+        let query = format!("{query}&state={}", state_of(&there));
+        let answer = browser.come_back("google", &query).await;
+        let (told, sentence) = told_page(&answer);
+        assert_eq!(told, code);
+        assert!(!sentence.contains("hello"));
+    }
+    let mut browser = world.browser();
+    let there = start_for_page(&world, &mut browser).await;
+    let query = world.google.agree(&there, claims("eve"));
+    let trouble = Trouble::Say(500, "{}".to_owned());
+    world.google.trouble(Door::Token, trouble);
+    let answer = browser.come_back("google", &query).await;
+    assert_eq!(told_page(&answer).0, "provider_error");
+    world.google.trouble(Door::Token, None);
+    assert_eq!(world.app.state_of(&ada).await, state);
+    assert!(account(&world, "eve@example.org").await.is_none());
+
+    // To link, too: whoever logged out meanwhile links nothing.
+    let mut browser = world.browser();
+    let body = json!({"password": PASSWORD, "redirect_to": PAGE});
+    let begun = world.app.post("/auth/link/google", body).by(&ada);
+    let begun = browser.send(begun).await;
+    let there = begun.ok(200)["authorization_url"].as_str().unwrap();
+    let query = world.google.agree(there, claims("ada"));
+    let logout = world.app.post("/auth/logout", json!({})).by(&ada);
+    logout.await.ok(200);
+    let answer = browser.come_back("google", &query).await;
+    assert_eq!(told_page(&answer).0, "invalid_state");
+}
+
+/// Or a link would send whoever follows it to a page, with words of the attacker's choice.
+async fn nobody_is_sent_to_a_page_by_a_state_that_is_not_theirs(store: StoreKind) {
+    let world = World::on(store).await;
+    let mut eve = world.browser();
+    let there = start_for_page(&world, &mut eve).await;
+    let denied = format!("error=access_denied&state={}", state_of(&there));
+    let refuse = async |browser: &mut Browser, query: &str| {
+        let answer = browser.come_back("google", query).await;
+        answer.refused(400, "invalid_state");
+        assert!(answer.headers.get("location").is_none(), "{answer:?}");
+        // And none of a sign-in that is under way is taken away.
+        assert!(answer.headers.get("set-cookie").is_none(), "{answer:?}");
+    };
+    // A browser without a sign-in, and one with another.
+    refuse(&mut world.browser(), &denied).await;
+    let mut ada = world.browser();
+    let hers = start_for_page(&world, &mut ada).await;
+    refuse(&mut ada, &denied).await;
+    refuse(&mut ada, "error=access_denied").await;
+    refuse(&mut ada, "error=access_denied&state=").await;
+    let query = world.google.agree(&hers, claims("ada"));
+    let cookies = ada.cookies.clone();
+    ada.come_back("google", &query).await.ok(302);
+
+    // One that was used, and one that is too old.
+    ada.cookies = cookies;
+    refuse(&mut ada, &query).await;
+    world.app.clock.advance(Duration::minutes(10));
+    refuse(&mut eve, &denied).await;
 }
 
 async fn a_code_works_once(store: StoreKind) {
