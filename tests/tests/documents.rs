@@ -65,6 +65,18 @@ fn the_mount_is_the_example() {
     }
 }
 
+/// The names in the table of settings.
+fn documented_settings(readme: &str) -> Vec<&str> {
+    between(readme, "<!-- settings -->", "<!-- /settings -->")
+        .lines()
+        .skip(3)
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|names| names.split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
 #[test]
 fn every_setting_is_documented_and_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/service/src/settings");
@@ -74,15 +86,7 @@ fn every_setting_is_documented_and_read() {
         .map(|text| text.split("#[cfg(test)]").next().unwrap().to_owned())
         .collect();
     let readme = readme();
-    let table = between(&readme, "<!-- settings -->", "<!-- /settings -->");
-    let documented: Vec<&str> = table
-        .lines()
-        .skip(3)
-        .filter_map(|line| line.split('|').nth(1))
-        .flat_map(|names| names.split(','))
-        .map(|name| name.trim().trim_matches('`'))
-        .filter(|name| !name.is_empty())
-        .collect();
+    let documented = documented_settings(&readme);
     assert!(documented.len() > 15);
     for name in &documented {
         assert!(
@@ -101,6 +105,50 @@ fn every_setting_is_documented_and_read() {
         assert!(
             documented.contains(&name),
             "{name} is read and not documented"
+        );
+    }
+}
+
+#[test]
+fn deployments_set_what_the_service_reads_and_start_in_production() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let readme = readme();
+    let documented = documented_settings(&readme);
+    for (file, production) in [
+        ("Dockerfile", Some("ENV ENVIRONMENT=production ")),
+        (
+            "auth-service.service",
+            Some("Environment=ENVIRONMENT=production\nEnvironmentFile="),
+        ),
+        ("compose.yaml", None),               // to try it out
+        ("kubernetes/deployment.yaml", None), // by the file below
+        (
+            "kubernetes/kustomization.yaml",
+            Some("- ENVIRONMENT=production\n"),
+        ),
+    ] {
+        let text = fs::read_to_string(deploy.join(file)).unwrap();
+        assert!(text.contains(production.unwrap_or_default()), "{file}");
+        let settings: Vec<&str> = text
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| {
+                word.contains('_')
+                    && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+                    && !word.starts_with('_')
+                    // the image of Postgres; the address families of systemd
+                    && !["POSTGRES_", "AF_"].iter().any(|of| word.starts_with(of))
+            })
+            .collect();
+        for name in &settings {
+            let setting = name.strip_suffix("_FILE").unwrap_or(name);
+            assert!(
+                documented.contains(name) || documented.contains(&setting),
+                "{file} sets {name}, which nothing reads"
+            );
+        }
+        assert!(
+            !settings.is_empty() || file == "Dockerfile",
+            "{file} sets nothing"
         );
     }
 }
