@@ -31,7 +31,7 @@ use crate::{
 /// ```
 ///
 /// # Cancellation
-/// A method that is dropped half-way has done its whole change or none of it; run it to its end in a task of its own when the caller may
+/// A method that is dropped half-way has done its whole change or none of it; wrap it in [`to_its_end`](crate::to_its_end) when the caller may
 /// go away (`auth-tower` does).
 #[derive(Clone)]
 pub struct Auth {

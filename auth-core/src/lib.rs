@@ -17,6 +17,7 @@ mod passwords;
 pub mod payments;
 pub mod ports;
 mod sweep;
+mod to_its_end;
 pub mod types;
 mod workers;
 
@@ -32,4 +33,5 @@ pub use jwt::{Algorithm, KeyError, SigningKeys};
 pub use mail::{Links, LinksError, MailQueue, MailWorkers, WorkerState};
 pub use passwords::{Hashing, HashingError};
 pub use time;
+pub use to_its_end::to_its_end;
 pub use uuid;

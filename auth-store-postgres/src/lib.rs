@@ -12,7 +12,8 @@
 //! ```
 //!
 //! 1. Everything lies in the schema `auth`. Other tables, also ones of the same names in other schemas, are the host's.
-//! 2. A unit of work that has begun runs to its end, whether or not anybody still waits for the answer.
+//! 2. A unit of work that has begun runs to its end while it is polled, and by itself when it is dropped. Do not keep one that you do not poll: it holds a
+//!    connection.
 //! 3. What was refused because two transactions met (a deadlock, a serialization failure) was undone as a whole, and is tried again a few times.
 //! 4. A database that is away or too busy is [`Unavailable`](auth_core::ports::StoreError::Unavailable); when it is back, so is the store.
 //! 5. Inside a transaction of the host, [`PgScope`] does the same work, and the host decides whether it happened.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use auth_core::ports::StoreError;
+use auth_core::{ports::StoreError, to_its_end};
 use sqlx::{Acquire, Postgres, Transaction};
 use tokio::sync::Mutex;
 
@@ -29,7 +29,8 @@ use crate::{
 ///
 /// 1. Each unit of work has a savepoint: one that fails or is refused ([`Taken`](StoreError::Taken)) leaves the host's transaction as it was, and usable.
 /// 2. Mails and audit entries are in the host's transaction too: no mail goes out before it commits, none when it does not.
-/// 3. Clones are handles on the same transaction; their units of work take turns. One that has begun runs to its end.
+/// 3. Clones are handles on the same transaction; their units of work take turns. One that has begun runs to its end while it is polled, and by itself
+///    when it is dropped.
 /// 4. Nothing is tried again here. After [`Unavailable`](StoreError::Unavailable) the host may try its whole transaction again.
 ///
 /// # Deployment
@@ -95,9 +96,9 @@ impl PgScope {
         T: Send + 'static,
     {
         let held = Arc::clone(&self.held);
-        unit::to_its_end(async move {
+        to_its_end(async move {
             let mut held = held.lock_owned().await;
-            // Out of its place meanwhile: if this task dies half-way, so does the transaction, and nobody commits half a unit of work.
+            // Out of its place meanwhile: if this work dies half-way, so does the transaction, and nobody commits half a unit of work.
             let mut tx = held.tx.take().ok_or(ScopeError::Gone)?;
             let mut is_read_committed = held.is_read_committed;
             let work = async {

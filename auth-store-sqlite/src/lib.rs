@@ -15,7 +15,8 @@
 //!
 //! 1. `SQLite` has one writer at a time, so all writes go through one connection and wait for it in the pool, not in the file's lock.
 //!    Reads have connections of their own, which the write-ahead log keeps apart from the writer.
-//! 2. A write that has begun runs to its end, whether or not anybody still waits for the answer.
+//! 2. A write that has begun runs to its end while it is polled, and by itself when it is dropped. Do not keep one that you do not poll: it holds the
+//!    only writer.
 //! 3. A write that was answered survives a power cut.
 //! 4. The file may be shared: with a host's own tables (ours begin with `auth_`) and with other processes on the same machine.
 //!

@@ -1,13 +1,13 @@
 //! Units of work that run to their end.
 //!
 //! A client that hangs up drops the future of its request at some await. Dropped inside a transaction, the future would take the rest of its work
-//! with it and leave the driver to undo what it had begun, on a connection that is handed to somebody else meanwhile. So each unit of work is a task of
-//! its own: the caller waits for it, and when the caller is gone it goes on.
+//! with it and leave the driver to undo what it had begun, on a connection that is handed to somebody else meanwhile. So each unit of work
+//! goes on when its caller is gone.
 
-use std::{future::Future, io, panic, pin::Pin};
+use std::{future::Future, pin::Pin};
 
+use auth_core::to_its_end;
 use sqlx::{Connection, Sqlite, SqliteConnection, pool::PoolConnection};
-use tracing::Instrument;
 
 use crate::meters::MeteredPool;
 
@@ -57,19 +57,6 @@ where
         done
     })
     .await
-}
-
-async fn to_its_end<T: Send + 'static>(
-    unit: impl Future<Output = sqlx::Result<T>> + Send + 'static,
-) -> sqlx::Result<T> {
-    match tokio::spawn(unit.in_current_span()).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(payload) => panic::resume_unwind(payload),
-            // The runtime is shutting down.
-            Err(cancelled) => Err(sqlx::Error::Io(io::Error::other(cancelled))),
-        },
-    }
 }
 
 /// A connection that goes back to its pool only when nothing of the unit of work is left on it, and is closed otherwise.

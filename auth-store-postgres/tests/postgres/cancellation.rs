@@ -96,7 +96,7 @@ async fn switch(store: &PgStore, user: &User, off: bool) -> bool {
         .unwrap()
 }
 
-/// Fails at the third try or so when units of work run in the task of the caller and connections always go back: 8 and 20 of 300 writes were lost.
+/// Fails at the third try or so when units of work end with their caller and connections always go back: 8 and 20 of 300 writes were lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_is_lost_after_a_dropped_transaction() {
     let database = postgres::database().await;
@@ -117,7 +117,7 @@ async fn no_write_is_lost_after_a_dropped_transaction() {
     }
 }
 
-/// Fails when units of work run in the task of the caller: those that are dropped before their last message never arrive.
+/// Fails when units of work end with their caller: those that are dropped before their last message never arrive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_begun_is_whole_however_soon_its_caller_hangs_up() {
     let database = postgres::database().await;

@@ -51,7 +51,7 @@ use crate::{
 /// ```
 ///
 /// # Runtime
-/// Handlers run in tasks of their own, so that a client that hangs up leaves nothing half done: requests must be served inside a
+/// A handler goes on in a task of its own when its client hangs up, so that nothing is left half done: requests must be served inside a
 /// tokio runtime. Bodies are bounded in size, not in time: the server that holds the connection sets the time-outs.
 #[derive(Debug, Clone)]
 #[must_use = "it mounts nothing until it is made a layer or a service"]

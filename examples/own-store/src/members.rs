@@ -16,6 +16,7 @@ use auth_core::{
         UserStore,
     },
     time::OffsetDateTime,
+    to_its_end,
     types::{
         Account, AccountKey, Change, CredentialsVersion, Digest, IdentityLink, NewAccount,
         NewMailedToken, ProviderName, Purpose, Record, SessionId, Throttle, User, UserId,
@@ -87,7 +88,7 @@ impl MemberStore {
         F: Future<Output = Result<(T, Option<User>), StoreError>> + Send,
     {
         let pool = self.pool.clone();
-        let unit = tokio::spawn(async move {
+        to_its_end(async move {
             let mut tries = 1;
             loop {
                 match once(&pool, &work).await {
@@ -95,8 +96,8 @@ impl MemberStore {
                     done => return done,
                 }
             }
-        });
-        unit.await.map_err(backend)?
+        })
+        .await
     }
 }
 

@@ -38,7 +38,7 @@ async fn has_account(service: &Service, name: &str) -> bool {
     accounts.contains(&email_of(name))
 }
 
-/// Without a task of its own for the work of a request (`run_to_end` in auth-tower), the first of these accounts never comes: the handler is dropped
+/// Without `to_its_end` around the work of a request (`run_to_end` in auth-tower), the first of these accounts never comes: the handler is dropped
 /// while it waits for the hash.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_begun_is_finished_without_its_client() {
@@ -103,7 +103,7 @@ async fn registered_at_last(service: &Service, name: &str) {
 
 /// Whoever hangs up leaves a whole account or none, and whoever waits for an answer keeps what it says, also through a crash.
 ///
-/// On `SQLite` it held in thousands of tries, too, when no work had a task of its own and connections went back into the pool as they were: the driver
+/// On `SQLite` it held in thousands of tries, too, when work ended with its caller and connections went back into the pool as they were: the driver
 /// rolls a dropped transaction back. What is lost then is work that was begun, which the test above and those of the store see.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_hang_up_take_nothing_from_others() {

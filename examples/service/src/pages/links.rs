@@ -1,7 +1,7 @@
 //! What mailed links open. Opening a page consumes nothing, for mail scanners open links too; its button does. No script is needed.
 
 use auth_core::{
-    Error, VerifiedStatus,
+    Error, VerifiedStatus, to_its_end,
     types::{Client, Password, Secret},
 };
 use auth_tower::RequestId;
@@ -150,15 +150,6 @@ pub(super) async fn confirm_cancel_email_change(
         ),
         Err(error) => failed(&pages, &CANCEL_EMAIL_CHANGE, &error, &parts.headers),
     }
-}
-
-/// A browser that goes away must not cut the work in half.
-async fn to_its_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|panic| Err(Error::Internal(panic.into())))
 }
 
 fn client(pages: &Pages, parts: &Parts) -> Client {
