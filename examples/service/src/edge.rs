@@ -8,22 +8,23 @@
 //! 5. There is a bound on their time.
 //! 6. A panic is an answer, too.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use auth_tower::{Refusal, RequestId};
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderValue, Method, Version, header},
-    middleware::{self, Next},
     response::Response,
 };
 use futures_util::FutureExt;
 use metrics::{Counter, counter};
 use tokio::{sync::Semaphore, time::timeout};
-use tower::{ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, service_fn, util::Either};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::server::App;
 
 /// Requests under way.
 const UNDER_WAY: usize = 512;
@@ -40,8 +41,8 @@ pub(crate) enum Origins {
 
 /// Puts the app behind all of it. `https` says whether its public address is so.
 ///
-/// There are few layers: at each of them axum clones, for every request, all that lies below.
-pub(crate) fn guard(app: Router, origins: Option<&Origins>, https: bool) -> Router {
+/// All of it is one future of each request: a layer of axum would box another one, and clone all that lies below.
+pub(crate) fn guard(app: Router, origins: Option<&Origins>, https: bool) -> impl App {
     let bounds = Bounds {
         places: Semaphore::new(UNDER_WAY),
         shed: counter!(
@@ -53,12 +54,13 @@ pub(crate) fn guard(app: Router, origins: Option<&Origins>, https: bool) -> Rout
             "auth_http_requests_timed_out_total"
         ),
     };
-    let app = app.layer(middleware::from_fn_with_state(Arc::new(bounds), bound));
+    let bounds = Arc::new(bounds);
+    let app = service_fn(move |request| bound(Arc::clone(&bounds), request, app.clone()));
     let app = match origins {
-        Some(origins) => across_origins(app, origins),
-        None => app,
+        Some(origins) => Either::Left(across_origins(app, origins)),
+        None => Either::Right(app),
     };
-    app.layer(middleware::from_fn_with_state(https, check))
+    service_fn(move |request| check(https, request, app.clone()))
 }
 
 struct Bounds {
@@ -68,7 +70,7 @@ struct Bounds {
 }
 
 /// An OPTIONS that is no preflight is the app's to answer: the layer would answer it for every path, whether there is anything or not.
-fn across_origins(app: Router, origins: &Origins) -> Router {
+fn across_origins(app: impl App, origins: &Origins) -> impl App {
     let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
     let cors = CorsLayer::new()
         .allow_methods(methods)
@@ -91,18 +93,18 @@ fn across_origins(app: Router, origins: &Origins) -> Router {
             .allow_origin(AllowOrigin::list(list.iter().cloned()))
             .allow_credentials(true),
     };
-    let (plain, crossed) = (app.clone(), app.layer(cors));
-    Router::new().fallback_service(service_fn(move |request: Request| {
+    let crossed = cors.layer(app.clone());
+    service_fn(move |request: Request| {
         let is_preflight = request
             .headers()
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let app = if request.method() == Method::OPTIONS && !is_preflight {
-            plain.clone()
+            Either::Left(app.clone())
         } else {
-            crossed.clone()
+            Either::Right(crossed.clone())
         };
         app.oneshot(request)
-    }))
+    })
 }
 
 /// What of a request is needed to refuse it.
@@ -125,16 +127,16 @@ impl Asked {
     }
 }
 
-async fn check(State(https): State<bool>, request: Request, next: Next) -> Response {
+async fn check(https: bool, request: Request, app: impl App) -> Result<Response, Infallible> {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     let least = usize::from(request.version() >= Version::HTTP_11);
     let mut answer = if (least..=1).contains(&hosts) {
-        next.run(request).await
+        app.oneshot(request).await?
     } else {
         Asked::of(&request).refuse(Refusal::BadRequest)
     };
     show_headers(answer.headers_mut(), https);
-    answer
+    Ok(answer)
 }
 
 /// Pages have stricter ones of their own (ASVS 3.4.1–3.4.6).
@@ -155,23 +157,23 @@ fn show_headers(headers: &mut HeaderMap, https: bool) {
     }
 }
 
-async fn bound(State(bounds): State<Arc<Bounds>>, request: Request, next: Next) -> Response {
+async fn bound(bounds: Arc<Bounds>, request: Request, app: Router) -> Result<Response, Infallible> {
     let asked = Asked::of(&request);
     // Whoever looks after the service must hear from a busy one that it lives.
     let is_about_health = matches!(request.uri().path(), "/health" | "/health/ready");
     let place = bounds.places.try_acquire();
     if place.is_err() && !is_about_health {
         bounds.shed.increment(1);
-        return asked.refuse(Refusal::Overloaded);
+        return Ok(asked.refuse(Refusal::Overloaded));
     }
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = AssertUnwindSafe(app.oneshot(request)).catch_unwind();
     match timeout(ANSWER, answer).await {
         Ok(Ok(answer)) => answer,
         // A page that panics takes no connection with it. What it said is in the log by the panic hook.
-        Ok(Err(_)) => asked.refuse(Refusal::Internal),
+        Ok(Err(_)) => Ok(asked.refuse(Refusal::Internal)),
         Err(_) => {
             bounds.late.increment(1);
-            asked.refuse(Refusal::TimedOut)
+            Ok(asked.refuse(Refusal::TimedOut))
         }
     }
 }
@@ -192,13 +194,14 @@ mod tests {
     use tower::ServiceExt;
 
     use super::{ANSWER, Origins, UNDER_WAY, guard};
+    use crate::server::App;
 
     #[allow(clippy::unused_async)] // a handler is
     async fn panics() -> &'static str {
         panic!("on purpose")
     }
 
-    fn app(origins: Option<&Origins>) -> Router {
+    fn app(origins: Option<&Origins>) -> impl App {
         let app = Router::new()
             .route("/", get(|| async { "home" }))
             .route("/health", get(|| async { "ok" }))
@@ -215,7 +218,7 @@ mod tests {
         request.body(Body::empty()).unwrap()
     }
 
-    async fn send(app: &Router, request: Request<Body>) -> Response {
+    async fn send(app: &impl App, request: Request<Body>) -> Response {
         app.clone().oneshot(request).await.unwrap()
     }
 

@@ -41,7 +41,7 @@ use auth_core::{
     types::{ProviderName, RedirectUri},
 };
 use auth_tower::{AuthRouter, TrustedProxies};
-use axum::{Router, body::Body, http::Request};
+use axum::{body::Body, http::Request};
 use clap::{Parser, Subcommand};
 use settings::{Environment, Settings};
 use tokio::{
@@ -65,7 +65,7 @@ use crate::{
     meters::{Meters, Outside},
     migrate::Migrate,
     pages::{Pages, Shop},
-    server::Places,
+    server::{App, Places},
     stripe::Stripe,
     traces::{Tracer, Traces},
     user::User,
@@ -387,7 +387,7 @@ async fn live(
     auth: Auth,
     billing: Billing,
     listener: TcpListener,
-    app: Router,
+    app: impl App,
     proxies: &TrustedProxies,
     database: Database,
     stopped: oneshot::Receiver<()>,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -9,25 +10,27 @@ use std::{
 
 use auth_tower::{Answered, ClientIp, RequestId};
 use axum::{
-    Router,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderValue, Method},
-    middleware::{self, Next},
     response::Response,
 };
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use tower::{ServiceExt, service_fn};
 use tracing::{Instrument, Span};
 
-use crate::traces::{Open, Tracer};
+use crate::{
+    server::App,
+    traces::{Open, Tracer},
+};
 
 /// Outside of everything else, so that what the edge refuses is seen, too.
-pub(crate) fn observe(app: Router, client_ip: ClientIp, tracer: Option<Tracer>) -> Router {
-    let observer = Observer {
+pub(crate) fn observe(app: impl App, client_ip: ClientIp, tracer: Option<Tracer>) -> impl App {
+    let observer = Arc::new(Observer {
         client_ip,
         meters: Meters::register(),
         tracer,
-    };
-    app.layer(middleware::from_fn_with_state(Arc::new(observer), observed))
+    });
+    service_fn(move |request| observed(Arc::clone(&observer), request, app.clone()))
 }
 
 struct Observer {
@@ -36,7 +39,11 @@ struct Observer {
     tracer: Option<Tracer>,
 }
 
-async fn observed(State(observer): State<Arc<Observer>>, request: Request, next: Next) -> Response {
+async fn observed(
+    observer: Arc<Observer>,
+    request: Request,
+    app: impl App,
+) -> Result<Response, Infallible> {
     let (mut parts, body) = request.into_parts();
     let id = RequestId::of(&parts.headers);
     let begin = |tracer: &Tracer| tracer.begin(&parts, id.as_str());
@@ -60,13 +67,13 @@ async fn observed(State(observer): State<Arc<Observer>>, request: Request, next:
         span: span.clone(),
         answer: None,
     };
-    let answer = next
-        .run(Request::from_parts(parts, body))
+    let answer = app
+        .oneshot(Request::from_parts(parts, body))
         .instrument(span)
-        .await;
+        .await?;
     let answered = answer.extensions().get::<Answered>().copied();
     line.answer = Some((answer.status().as_u16(), answered));
-    answer
+    Ok(answer)
 }
 
 /// Anybody can invent methods, and a log is searched by them.

@@ -13,10 +13,7 @@ use std::{
 
 use auth_core::types::Network;
 use auth_tower::{PeerAddr, TrustedProxies};
-use axum::{
-    Router,
-    body::{Body, Bytes, HttpBody},
-};
+use axum::body::{Body, Bytes, HttpBody};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::{
@@ -34,7 +31,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{Sleep, sleep, timeout},
 };
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use crate::BoxError;
 
@@ -64,10 +61,27 @@ impl Places {
     pub(crate) const OF_SCRAPERS: Self = Self { all: 16, of_one: 4 };
 }
 
+/// What answers every request, cloned for each of them.
+pub(crate) trait App:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> App for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// Serves until `shutdown` is ready, then finishes what is under way. `false` when the deadline cut something off.
 pub(crate) async fn serve(
     listener: TcpListener,
-    app: Router,
+    app: impl App,
     places: Places,
     proxies: &TrustedProxies,
     shutdown: impl Future<Output = ()>,
@@ -324,7 +338,7 @@ impl HttpBody for InTime {
 }
 
 async fn answer(
-    app: Router,
+    app: impl App,
     request: Request<Incoming>,
     peer: PeerAddr,
     under_way: UnderWay,
