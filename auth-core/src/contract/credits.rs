@@ -420,6 +420,16 @@ pub async fn a_history_is_paged_from_the_newest(stores: CreditStores) {
     assert_eq!((numbers(&first), first.total), (vec![6], 2));
     let second = page(&*stores.second, &ada, uses, Some(6), 10).await;
     assert_eq!((numbers(&second), second.total), (vec![3], 2));
+    let cleo = stores.registered("cleo").await;
+    for user in [&bob, &cleo] {
+        let none = page(&*stores.second, user, uses, None, 10).await;
+        assert_eq!((numbers(&none), none.total), (vec![], 0));
+    }
+    let added = Some(EntryKind::CreditAdded);
+    let first = page(&*stores.second, &ada, added, None, 2).await;
+    assert_eq!((numbers(&first), first.total), (vec![7, 5], 5));
+    let second = page(&*stores.second, &ada, added, Some(5), 10).await;
+    assert_eq!((numbers(&second), second.total), (vec![4, 2, 1], 5));
     let none = page(&*stores.second, &ada, Some(EntryKind::Refund), None, 10).await;
     assert_eq!((numbers(&none), none.total), (vec![], 0));
     let past = page(&*stores.second, &ada, None, Some(1), 10).await;

@@ -263,10 +263,11 @@ pub(crate) async fn history(
     macro_rules! history {
         (total: $total:literal, entries: $condition:literal) => {
             sqlx::query(concat!(
-                "select ",
-                $total,
-                " as total, entry.*
+                "select known.total, entry.*
                  from auth.users u left join auth.credit_accounts a on a.user_id = u.id
+                 cross join lateral (select ",
+                $total,
+                ") known
                  left join lateral (
                      select ",
                 entry_columns!(),
@@ -278,11 +279,18 @@ pub(crate) async fn history(
             ))
         };
     }
+    // The index of kinds leaves uses out: they are what the others leave. Counts stand in a query of their own, or each entry would be counted for.
     let query = match history.kind {
-        None => history!(total: "coalesce(a.entries, 0)", entries: ""),
-        Some(_) => history!(
-            total: "(select count(*) from auth.credit_entries c where c.user_id = u.id and c.kind = $4)",
+        None => history!(total: "coalesce(a.entries, 0) as total", entries: ""),
+        Some(EntryKind::CreditUsed) => history!(
+            total: "coalesce(a.entries, 0) - count(*) as total from auth.credit_entries c
+                where c.user_id = u.id and c.kind <> 'credit_used'",
             entries: " and e.kind = $4"
+        ),
+        Some(_) => history!(
+            total: "count(*) as total from auth.credit_entries c
+                where c.user_id = u.id and c.kind = $4 and c.kind <> 'credit_used'",
+            entries: " and e.kind = $4 and e.kind <> 'credit_used'"
         ),
     };
     let query = query
