@@ -29,10 +29,12 @@ use auth_tests::{
     postgres::Cluster,
     process::{Home, Service},
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    runtime::Builder,
+    task::spawn_blocking,
     time::Instant,
 };
 
@@ -126,7 +128,7 @@ select id, -1, balance, :reference::bigint::text from moved returning new_balanc
     let clients = CLIENTS.to_string();
     let seconds = ROUND.as_secs().to_string();
     let output = Command::new(cluster.program("pgbench"))
-        .args(["--no-vacuum", "--protocol", "prepared", "--jobs", "2"])
+        .args(["--no-vacuum", "--protocol", "prepared", "--jobs", "1"])
         .args(["--client", &clients, "--time", &seconds, "--file"])
         .arg(&file)
         .arg(cluster.url())
@@ -141,31 +143,39 @@ select id, -1, balance, :reference::bigint::text from moved returning new_balanc
 
 /// Uses per second over connections that stay open, each of which waits for its answer before it asks again.
 ///
-/// The clients do as little as those of `pgbench`: what they take of this machine is missing to the service.
+/// The clients do as little as those of `pgbench`, and are on one thread as those: what they take of this machine is missing to the service.
 async fn over_http(service: &Service, accounts: &[String]) -> f64 {
     static ROUNDS_BEGUN: AtomicU64 = AtomicU64::new(0);
     let round = ROUNDS_BEGUN.fetch_add(1, Ordering::Relaxed);
-    let users: Arc<[String]> = accounts.into();
-    let begun = Instant::now();
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let (authority, users) = (service.authority().to_owned(), Arc::clone(&users));
-            tokio::spawn(async move {
+    let (authority, users): (String, Arc<[String]>) =
+        (service.authority().to_owned(), accounts.into());
+    let clients = move || {
+        let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let begun = Instant::now();
+            let clients = (0..CLIENTS).map(async |client| {
                 let mut stream = TcpStream::connect(&authority).await.unwrap();
                 stream.set_nodelay(true).unwrap();
+                let (mut body, mut request) = (String::new(), String::new());
                 let mut answer = Vec::with_capacity(4096);
                 let mut done = 0;
                 while begun.elapsed() < ROUND {
                     // Any step that shares no factor with the number of users visits all of them.
                     let user = &users[(client * 997 + done * 7919) % users.len()];
-                    let body = format!(
+                    body.clear();
+                    write!(
+                        body,
                         r#"{{"user_id":"{user}","amount":"0.01","reference_id":"{round}-{client}-{done}"}}"#
-                    );
-                    let request = format!(
+                    )
+                    .unwrap();
+                    request.clear();
+                    write!(
+                        request,
                         "POST /credits/use HTTP/1.1\r\nhost: {authority}\r\nx-api-key: {API_KEY}\r\n\
                          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
                         body.len()
-                    );
+                    )
+                    .unwrap();
                     stream.write_all(request.as_bytes()).await.unwrap();
                     answer.clear();
                     while !is_whole(&answer) {
@@ -180,14 +190,12 @@ async fn over_http(service: &Service, accounts: &[String]) -> f64 {
                     done += 1;
                 }
                 done
-            })
+            });
+            let done: usize = join_all(clients).await.into_iter().sum();
+            f64::from(u32::try_from(done).unwrap()) / begun.elapsed().as_secs_f64()
         })
-        .collect();
-    let mut done = 0;
-    for client in clients {
-        done += client.await.unwrap();
-    }
-    f64::from(u32::try_from(done).unwrap()) / begun.elapsed().as_secs_f64()
+    };
+    spawn_blocking(clients).await.unwrap()
 }
 
 /// Head and body of an answer, whose only braces are those of a flat JSON object.
