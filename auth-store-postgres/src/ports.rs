@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use auth_core::{
-    payments::apply,
+    payments::{apply, end_subscription},
     ports::{
         AccountPlace, AuditLog, Authenticated, Balance, Begun, BillingStore, Booking, Claims,
         CreditStore, DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
@@ -18,7 +18,7 @@ use auth_core::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Entry,
         IdentityLink, KeptEvent, KeptPurchase, MailId, NewAccount, NewMailedToken, NewSession,
         PasswordHash, PaymentEvent, PaymentRef, Processed, ProviderName, Purpose, Record, Session,
-        SessionId, Subscription, Throttle, User, UserId,
+        SessionId, Subscription, SubscriptionEnd, Throttle, User, UserId,
     },
 };
 use time::{Duration, OffsetDateTime};
@@ -685,13 +685,10 @@ macro_rules! ports {
                 .await
             }
 
-            async fn end_subscription(
-                &self,
-                id: &PaymentRef,
-                at: OffsetDateTime,
-            ) -> Result<(), StoreError> {
-                self.run(Bond::Writes, (id.clone(), at), |c, (id, at)| {
-                    Box::pin(payments::end_subscription(c, id, *at))
+            async fn end_subscription(&self, end: SubscriptionEnd) -> Result<(), StoreError> {
+                let turn = self.payment_turn().await?;
+                self.run(Bond::Transaction, (end, turn), |c, (end, _)| {
+                    Box::pin(async move { end_subscription(&mut payments::Rows(c), end).await })
                 })
                 .await
             }

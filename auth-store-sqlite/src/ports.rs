@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use auth_core::{
-    payments::apply,
+    payments::{apply, end_subscription},
     ports::{
         AccountPlace, AuditLog, Authenticated, Balance, Begun, BillingStore, Booking, Claims,
         CreditStore, DeadMail, DeadMails, EmailChange, Ended, History, HistoryPage, IdentityStore,
@@ -13,7 +13,7 @@ use auth_core::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Entry,
         IdentityLink, KeptEvent, KeptPurchase, MailId, NewAccount, NewMailedToken, NewSession,
         PasswordHash, PaymentEvent, PaymentRef, Processed, ProviderName, Purpose, Record, Session,
-        SessionId, Subscription, Throttle, User, UserId,
+        SessionId, Subscription, SubscriptionEnd, Throttle, User, UserId,
     },
 };
 use sqlx::{Sqlite, SqliteConnection, pool::PoolConnection};
@@ -566,14 +566,9 @@ impl BillingStore for SqliteStore {
         .await
     }
 
-    async fn end_subscription(
-        &self,
-        id: &PaymentRef,
-        at: OffsetDateTime,
-    ) -> Result<(), StoreError> {
-        let id = id.clone();
-        self.statement(move |c| {
-            Box::pin(async move { payments::end_subscription(c, &id, at).await })
+    async fn end_subscription(&self, end: SubscriptionEnd) -> Result<(), StoreError> {
+        self.transaction(move |c| {
+            Box::pin(async move { end_subscription(&mut payments::Rows(c), &end).await })
         })
         .await
     }

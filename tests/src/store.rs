@@ -18,7 +18,7 @@ use auth_core::{
         Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Entry,
         IdentityLink, KeptEvent, KeptPurchase, MailId, NewAccount, NewMailedToken, NewSession,
         PasswordHash, PaymentEvent, PaymentRef, Processed, ProviderName, Purpose, Record, Session,
-        SessionId, Subscription, Throttle, User, UserId,
+        SessionId, Subscription, SubscriptionEnd, Throttle, User, UserId,
     },
 };
 use auth_store_postgres::{PgStore, sqlx};
@@ -614,12 +614,8 @@ impl BillingStore for TestStore {
         pass_on!(self.keep_subscription(user, subscription))
     }
 
-    async fn end_subscription(
-        &self,
-        id: &PaymentRef,
-        at: OffsetDateTime,
-    ) -> Result<(), StoreError> {
-        pass_on!(self.end_subscription(id, at))
+    async fn end_subscription(&self, end: SubscriptionEnd) -> Result<(), StoreError> {
+        pass_on!(self.end_subscription(end))
     }
 
     async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError> {

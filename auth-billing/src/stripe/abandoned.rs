@@ -36,7 +36,7 @@ impl Billing {
             match provider.cancel_now(&id, &key).await {
                 // One that the provider does not know any more has ended, too.
                 Ok(_) => {
-                    self.store.end_subscription(&id, self.auth.now()).await?;
+                    self.has_ended(id, self.auth.now()).await?;
                     counted.ended += 1;
                 }
                 Err(error) => {

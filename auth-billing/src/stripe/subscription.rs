@@ -2,7 +2,7 @@ use auth_core::{
     Error,
     ports::{NewSubscription, PaymentProvider, PaymentProviderError, SubscriptionState},
     time::OffsetDateTime,
-    types::{PaymentRef, Secret, Subscription, UserId},
+    types::{MailId, PaymentRef, Secret, Subscription, SubscriptionEnd, UserId},
 };
 
 use super::keys;
@@ -226,9 +226,33 @@ impl Billing {
             provider.cancel_at_period_end(&state, &key).await?
         } else {
             let ended = provider.cancel_now(&state.id, &key).await?;
-            ended.ok_or(Error::NotSubscribed)?
+            let ended = ended.ok_or(Error::NotSubscribed)?;
+            if ended.has_ended() {
+                // Whoever cancelled may begin another one at once, and not when the event comes.
+                let at = ended.cancel_at.unwrap_or_else(|| self.auth.now());
+                self.has_ended(ended.id.clone(), at).await?;
+            }
+            ended
         };
         Ok(Subscribed::of(ended, stripe.catalogue()))
+    }
+
+    /// Keeps an end that the provider has answered with, as its event would. The mail of it is queued with that.
+    pub(super) async fn has_ended(&self, id: PaymentRef, at: OffsetDateTime) -> Result<(), Error> {
+        let now = self.auth.now();
+        let mail = self
+            .auth
+            .has_mailer()
+            .then(|| MailId::generate(now, self.auth.random()));
+        let end = SubscriptionEnd {
+            id,
+            at,
+            received_at: now,
+            mail,
+        };
+        self.store.end_subscription(end).await?;
+        self.auth.mail_was_queued();
+        Ok(())
     }
 
     /// As far as is known here: one that waits for its first payment is none.

@@ -14,10 +14,11 @@ mod subscription;
 mod take_back;
 
 pub use rows::PaymentRows;
+use time::OffsetDateTime;
 
 use crate::types::{
     EventOutcome, KeptPayment, Letter, MailId, Payer, PaymentEvent, PaymentFact, PaymentRef,
-    Processed, QueuedMail, User, UserId,
+    Processed, QueuedMail, Subscription, SubscriptionChange, SubscriptionEnd, User, UserId,
 };
 
 /// Keeps an event and applies it. For stores: in one transaction, which `rows` writes to, and which is rolled back on an error.
@@ -71,13 +72,54 @@ pub async fn apply<R: PaymentRows>(
             known.refunded = known.refunded.max(*refunded);
             take_back::because_of(rows, event, known).await?
         }
-        PaymentFact::Subscription(change) => subscription::change(rows, event, change).await?,
+        PaymentFact::Subscription(change) => {
+            subscription::change(rows, event.into(), change).await?
+        }
     };
     rows.put_event(event, outcome).await?;
     Ok(Processed {
         outcome,
         is_replay: false,
     })
+}
+
+/// Keeps that a subscription has ended, as the event would that tells it: that one changes nothing then, and mails nobody again. Nothing happens where the
+/// subscription is not known, or its end is. For stores, as [`apply`].
+///
+/// # Errors
+/// Those of `rows`.
+pub async fn end_subscription<R: PaymentRows>(
+    rows: &mut R,
+    end: &SubscriptionEnd,
+) -> Result<(), R::Error> {
+    rows.take_turn().await?;
+    let known = rows.subscription(&end.id).await?;
+    let Some(known) = known.filter(|known| !known.has_ended()) else {
+        return Ok(());
+    };
+    let at = known
+        .cancel_at
+        .map_or(end.at, |settled| settled.min(end.at));
+    let change = SubscriptionChange {
+        // Whose it is, is known.
+        payer: Payer {
+            user: None,
+            customer: None,
+            subscription: None,
+        },
+        subscription: Subscription {
+            status: "canceled".to_owned(),
+            cancel_at: Some(at),
+            told: (end.at, subscription::ENDED),
+            ..known
+        },
+    };
+    let cause = Cause {
+        mail: end.mail,
+        at: end.received_at,
+    };
+    subscription::change(rows, cause, &change).await?;
+    Ok(())
 }
 
 async fn payment_of<R: PaymentRows>(
@@ -109,9 +151,26 @@ async fn user_of<R: PaymentRows>(rows: &mut R, payer: &Payer) -> Result<Option<U
     Ok(first.filter(|first| told.all(|other| other == *first)))
 }
 
+/// What a mail comes of.
+#[derive(Clone, Copy)]
+struct Cause {
+    /// Of the mail; `None` where nobody would send it.
+    mail: Option<MailId>,
+    at: OffsetDateTime,
+}
+
+impl From<&PaymentEvent> for Cause {
+    fn from(event: &PaymentEvent) -> Self {
+        Self {
+            mail: event.mail,
+            at: event.received_at,
+        }
+    }
+}
+
 async fn mail_to<R: PaymentRows>(
     rows: &mut R,
-    event: &PaymentEvent,
+    cause: Cause,
     user: &User,
     letter: Letter,
 ) -> Result<(), R::Error> {
@@ -121,9 +180,9 @@ async fn mail_to<R: PaymentRows>(
         to: user.email.clone(),
         locale: user.locale.clone(),
         letter,
-        created_at: event.received_at,
+        created_at: cause.at,
     };
-    match event.mail.map(queued) {
+    match cause.mail.map(queued) {
         Some(mail) => rows.queue_mail(&mail).await,
         None => Ok(()),
     }

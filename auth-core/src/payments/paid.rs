@@ -73,7 +73,7 @@ pub(super) async fn grant<R: PaymentRows>(
         .await?
         .unwrap_or(booked.new_balance);
     if let Some(letter) = letter(&user, purchase, granted, balance) {
-        mail_to(rows, event, &user, letter).await?;
+        mail_to(rows, event.into(), &user, letter).await?;
     }
     let is_short = granted < purchase.credits.credits();
     Ok(if purchase.has_more || is_short && is_paid {

@@ -1,12 +1,15 @@
-use super::{PaymentRows, mail_to, user_of};
+use super::{Cause, PaymentRows, mail_to, user_of};
 use crate::types::{
     EventOutcome, FailedPayment, Letter, Link, PaymentEvent, Subscription, SubscriptionChange,
 };
 
+/// Of statements of one second, that of an end.
+pub(super) const ENDED: i16 = 2;
+
 /// Keeps how a subscription is, unless something later was told before; its credits come with its invoices.
 pub(super) async fn change<R: PaymentRows>(
     rows: &mut R,
-    event: &PaymentEvent,
+    cause: Cause,
     change: &SubscriptionChange,
 ) -> Result<EventOutcome, R::Error> {
     let before = rows.subscription(&change.subscription.id).await?;
@@ -40,7 +43,7 @@ pub(super) async fn change<R: PaymentRows>(
             plan,
             ends_at,
         };
-        mail_to(rows, event, &user, letter).await?;
+        mail_to(rows, cause, &user, letter).await?;
     }
     Ok(EventOutcome::Applied)
 }
@@ -114,6 +117,6 @@ pub(super) async fn failed<R: PaymentRows>(
         retry_at: failed.retry_at,
         link: failed.page.clone(),
     };
-    mail_to(rows, event, &user, letter).await?;
+    mail_to(rows, event.into(), &user, letter).await?;
     Ok(EventOutcome::Applied)
 }

@@ -3,7 +3,8 @@ use time::OffsetDateTime;
 
 use super::{CreditStore, StoreError};
 use crate::types::{
-    Credits, KeptEvent, KeptPurchase, PaymentEvent, PaymentRef, Processed, Subscription, UserId,
+    Credits, KeptEvent, KeptPurchase, PaymentEvent, PaymentRef, Processed, Subscription,
+    SubscriptionEnd, UserId,
 };
 
 /// What the payment provider told us, beside the ledger that it moves.
@@ -72,9 +73,9 @@ pub trait BillingStore: CreditStore {
         subscription: Subscription,
     ) -> Result<(), StoreError>;
 
-    /// Keeps that a subscription has ended, at that time or before, as a call to the provider says and an event has not told yet.
-    async fn end_subscription(&self, id: &PaymentRef, at: OffsetDateTime)
-    -> Result<(), StoreError>;
+    /// Keeps that a subscription has ended, as a call to the provider says and an event has not told yet, by the steps of
+    /// [`payments::end_subscription`](crate::payments::end_subscription).
+    async fn end_subscription(&self, end: SubscriptionEnd) -> Result<(), StoreError>;
 
     /// Subscriptions that have not ended, of users who are gone.
     async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError>;

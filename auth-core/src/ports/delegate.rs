@@ -42,7 +42,7 @@ macro_rules! delegate {
             debts(limit: u32) -> Vec<($crate::types::UserId, $crate::types::Credits)>;
             subscriptions(user: $crate::types::UserId) -> Vec<$crate::types::Subscription>;
             keep_subscription(user: $crate::types::UserId, subscription: $crate::types::Subscription) -> ();
-            end_subscription(id: &$crate::types::PaymentRef, at: $crate::time::OffsetDateTime) -> ();
+            end_subscription(end: $crate::types::SubscriptionEnd) -> ();
             abandoned_subscriptions(limit: u32) -> Vec<$crate::types::PaymentRef>;
             alarming_events(since: $crate::time::OffsetDateTime, limit: u32) -> Vec<$crate::types::KeptEvent>;
             purchases(

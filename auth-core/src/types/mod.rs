@@ -36,7 +36,7 @@ pub use password::{Password, PasswordAttempt, PasswordHash};
 pub use payment::{
     Dispute, EntryIds, EventOutcome, FailedPayment, KeptDispute, KeptEvent, KeptPayment,
     KeptPurchase, Link, PaidPart, Payer, PaymentEvent, PaymentFact, PaymentRef, Price, Processed,
-    Purchase, Subscription, SubscriptionChange, Term,
+    Purchase, Subscription, SubscriptionChange, SubscriptionEnd, Term,
 };
 pub use record::{AuditEntry, AuditEvent, Letter, PaidPeriod, PendingToken, QueuedMail, Record};
 pub use redirect_uri::RedirectUri;

@@ -294,6 +294,19 @@ impl Subscription {
     }
 }
 
+/// The end of a subscription, as an answer of the provider tells it, and no event yet.
+#[derive(Debug, Clone)]
+pub struct SubscriptionEnd {
+    /// Which.
+    pub id: PaymentRef,
+    /// When it ended, at the latest; UTC.
+    pub at: OffsetDateTime,
+    /// When the answer was given; UTC.
+    pub received_at: OffsetDateTime,
+    /// For the mail that it may cause; `None` where nobody would send it.
+    pub mail: Option<MailId>,
+}
+
 /// A purchase as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptPurchase {

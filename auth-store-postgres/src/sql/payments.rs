@@ -481,22 +481,6 @@ pub(crate) async fn keep_subscription(
     Ok(())
 }
 
-pub(crate) async fn end_subscription(
-    connection: &mut PgConnection,
-    id: &PaymentRef,
-    at: OffsetDateTime,
-) -> sqlx::Result<()> {
-    sqlx::query(concat!(
-        "update auth.subscriptions set status = 'canceled', cancel_at = least(cancel_at, $2) where id = $1 and ",
-        living!()
-    ))
-    .bind(id.as_str())
-    .bind(at)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// What is not over, of users who are gone.
 pub(crate) async fn abandoned_subscriptions(
     connection: &mut PgConnection,

@@ -476,22 +476,6 @@ pub(crate) async fn keep_subscription(
     Ok(())
 }
 
-pub(crate) async fn end_subscription(
-    connection: &mut SqliteConnection,
-    id: &PaymentRef,
-    at: OffsetDateTime,
-) -> sqlx::Result<()> {
-    sqlx::query(concat!(
-        "update auth_subscriptions set status = 'canceled', cancel_at = min(coalesce(cancel_at, ?2), ?2) where id = ?1 and ",
-        living!()
-    ))
-    .bind(id.as_str())
-    .bind(micros(at))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// What is not over, of users who are gone.
 pub(crate) async fn abandoned_subscriptions(
     connection: &mut SqliteConnection,

@@ -10,11 +10,12 @@ use time::OffsetDateTime;
 
 use super::{Data, MemoryStore};
 use crate::{
-    payments::{PaymentRows, apply},
+    payments::{PaymentRows, apply, end_subscription},
     ports::{BillingStore, Booking, StoreError},
     types::{
         Credits, Entry, EventOutcome, KeptDispute, KeptEvent, KeptPayment, KeptPurchase,
-        PaymentEvent, PaymentRef, Processed, QueuedMail, Record, Subscription, Term, User, UserId,
+        PaymentEvent, PaymentRef, Processed, QueuedMail, Record, Subscription, SubscriptionEnd,
+        Term, User, UserId,
     },
 };
 
@@ -347,18 +348,9 @@ impl BillingStore for MemoryStore {
         Ok(())
     }
 
-    async fn end_subscription(
-        &self,
-        id: &PaymentRef,
-        at: OffsetDateTime,
-    ) -> Result<(), StoreError> {
+    async fn end_subscription(&self, end: SubscriptionEnd) -> Result<(), StoreError> {
         let data = &mut *self.lock();
-        let kept = data.billing.subscriptions.get_mut(id);
-        if let Some(kept) = kept.filter(|kept| !kept.has_ended()) {
-            "canceled".clone_into(&mut kept.status);
-            kept.cancel_at = Some(kept.cancel_at.map_or(at, |settled| settled.min(at)));
-        }
-        Ok(())
+        at_once(end_subscription(&mut Rows(data), &end))
     }
 
     async fn abandoned_subscriptions(&self, limit: u32) -> Result<Vec<PaymentRef>, StoreError> {

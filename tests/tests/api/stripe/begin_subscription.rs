@@ -8,7 +8,9 @@ use auth_tests::{
 };
 use serde_json::json;
 
-use super::{SUBSCRIPTIONS, call, cancel, change, rfc3339, subscribe, subscribed, told_paid, word};
+use super::{
+    SUBSCRIPTIONS, call, cancel, change, rfc3339, subscribe, subscribed, told_paid, with_card, word,
+};
 
 auth_tests::on_each_store! {
     a_subscription_is_begun_and_paid_at_once
@@ -17,7 +19,7 @@ auth_tests::on_each_store! {
     of_two_plans_asked_for_at_once_one_begins
     a_subscription_that_lives_is_not_begun_again
     a_refused_payment_is_told_and_may_be_tried_again
-    an_answer_of_another_day_is_not_taken_for_a_new_one
+    a_subscription_that_was_cancelled_at_once_is_followed_by_another_one
 }
 
 async fn a_subscription_is_begun_and_paid_at_once(store: StoreKind) {
@@ -82,9 +84,7 @@ async fn a_subscription_waits_for_its_first_payment(store: StoreKind) {
 async fn of_subscriptions_asked_for_at_once_one_begins(store: StoreKind) {
     let (app, stripe) = App::selling(store).await;
     let other = app.selling_replica(&stripe).await;
-    let ada = app.verified("ada").await;
-    let setup = call(&app, "setup-intent", &ada, json!({})).await;
-    let card = stripe.attach_card(&word(&setup, "customer_id"), true);
+    let (ada, card) = with_card(&app, &stripe, "ada").await;
     let calls = (0..12).map(|i| {
         let app = if i % 2 == 0 { &app } else { &other };
         let body = json!({"plan": "basic", "payment_method_id": card});
@@ -105,9 +105,7 @@ async fn of_subscriptions_asked_for_at_once_one_begins(store: StoreKind) {
 async fn of_two_plans_asked_for_at_once_one_begins(store: StoreKind) {
     let (app, stripe) = App::selling(store).await;
     let other = app.selling_replica(&stripe).await;
-    let ada = app.verified("ada").await;
-    let setup = call(&app, "setup-intent", &ada, json!({})).await;
-    let card = stripe.attach_card(&word(&setup, "customer_id"), true);
+    let (ada, card) = with_card(&app, &stripe, "ada").await;
     let calls = (0..12).map(|i| {
         let (app, plan) = if i % 2 == 0 {
             (&app, "basic")
@@ -162,9 +160,7 @@ async fn a_subscription_that_lives_is_not_begun_again(store: StoreKind) {
 
 async fn a_refused_payment_is_told_and_may_be_tried_again(store: StoreKind) {
     let (app, stripe) = App::selling(store).await;
-    let ada = app.verified("ada").await;
-    let setup = call(&app, "setup-intent", &ada, json!({})).await;
-    let card = stripe.attach_card(&word(&setup, "customer_id"), true);
+    let (ada, card) = with_card(&app, &stripe, "ada").await;
     let pay = || {
         let body = json!({"plan": "basic", "payment_method_id": card});
         call(&app, "create-subscription", &ada, body)
@@ -184,31 +180,35 @@ async fn a_refused_payment_is_told_and_may_be_tried_again(store: StoreKind) {
         .refused(502, "payment_provider_error");
 }
 
-async fn an_answer_of_another_day_is_not_taken_for_a_new_one(store: StoreKind) {
+/// Before any event tells that the first one has ended.
+async fn a_subscription_that_was_cancelled_at_once_is_followed_by_another_one(store: StoreKind) {
     let (app, stripe) = App::selling(store).await;
     let (ada, first) = subscribed(&app, &stripe, "ada", "basic").await;
     let card = stripe.subscription(&first)["default_payment_method"].clone();
-    call(
-        &app,
-        "cancel-subscription",
-        &ada,
-        json!({"at_period_end": false}),
-    )
-    .await
-    .ok(200);
-    let object =
-        json!({"id": first, "status": "canceled", "metadata": {"user_id": ada.id.to_string()}});
-    let ended = event(
-        "evt_1",
-        "customer.subscription.deleted",
-        app.seconds(),
-        &object,
-    );
-    app.delivery(&ended).await.ok(200);
+    let now = json!({"at_period_end": false});
+    let ended = call(&app, "cancel-subscription", &ada, now).await;
+    assert_eq!(word(&ended, "status"), "canceled");
     // The same wish within a day: under the key of the first one Stripe would show that again.
     let body = json!({"plan": "basic", "payment_method_id": card});
     let second = call(&app, "create-subscription", &ada, body).await;
     assert_eq!(word(&second, "status"), "active");
-    assert_ne!(word(&second, "subscription_id"), first);
-    assert_eq!(stripe.living(), [word(&second, "subscription_id")]);
+    let second = word(&second, "subscription_id");
+    assert_ne!(second, first);
+    assert_eq!(stripe.living(), [second.clone()]);
+
+    for after in [0, 5] {
+        let told = event(
+            &format!("evt_{after}"),
+            "customer.subscription.deleted",
+            app.seconds() + after,
+            &stripe.subscription(&first),
+        );
+        app.delivery(&told).await.ok(200);
+    }
+    let kept = app.store.subscriptions(ada.id).await.unwrap();
+    let kept: Vec<_> = kept.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(kept, [second]);
+    let mails = app.templates_to(&ada.email).await;
+    assert_eq!(mails, ["welcome", "subscription_cancelled"]);
+    stripe.judge();
 }

@@ -207,11 +207,17 @@ fn word(answer: &Answer, member: &str) -> String {
         .to_owned()
 }
 
-/// A user with a card and a subscription that is paid.
-async fn subscribed(app: &App, stripe: &StripeApi, name: &str, plan: &str) -> (Person, String) {
+/// A user, and a card that pays for them.
+async fn with_card(app: &App, stripe: &StripeApi, name: &str) -> (Person, String) {
     let user = app.verified(name).await;
     let setup = call(app, "setup-intent", &user, json!({})).await;
     let card = stripe.attach_card(&word(&setup, "customer_id"), true);
+    (user, card)
+}
+
+/// A user with a card and a subscription that is paid.
+async fn subscribed(app: &App, stripe: &StripeApi, name: &str, plan: &str) -> (Person, String) {
+    let (user, card) = with_card(app, stripe, name).await;
     let body = json!({"plan": plan, "payment_method_id": card});
     let begun = call(app, "create-subscription", &user, body).await;
     assert_eq!(word(&begun, "status"), "active");
