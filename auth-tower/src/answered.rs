@@ -14,7 +14,7 @@ use auth_core::types::UserId;
 pub struct Answered {
     /// The path as the table declares it, without the host's prefix; `None` where there is no route.
     pub route: Option<&'static str>,
-    /// The code of the problem document, if it is one.
+    /// The code of the problem, whether it is told by a document or to the page of a sign-in.
     pub code: Option<&'static str>,
     /// Who asked, as far as the request proved it.
     pub user: Option<UserId>,

@@ -242,7 +242,7 @@ fn shape(endpoint: Endpoint) -> Shape {
             200,
             "SignedIn",
         )
-        .or(302, "Back to the page that the sign-in began for.", None)
+        .or(302, "Back to the page that the sign-in began for, with its code or an error.", None)
         .refuses(&[400, 409, 501, 502]),
         E::OauthExchange => Shape::new(
             [required("code", text()), optional("code_verifier", text())],

@@ -600,8 +600,11 @@ fn sent_back(page: &str, problem: &Problem, request_id: &RequestId) -> Reply {
     problem.log(status, request_id);
     let detail = utf8_percent_encode(detail, NON_ALPHANUMERIC);
     let code = problem.code();
-    Reply::found(&format!("{page}?error={code}&error_description={detail}"))
-        .unwrap_or_else(|problem| reply_of(&problem, request_id))
+    let id = request_id.as_str(); // of plain letters
+    Reply::found(&format!(
+        "{page}?error={code}&error_description={detail}&request_id={id}"
+    ))
+    .unwrap_or_else(|problem| reply_of(&problem, request_id))
 }
 
 fn reply_of(problem: &Problem, request_id: &RequestId) -> Reply {

@@ -377,6 +377,8 @@ impl Inner {
         let segments: Vec<&str> = path.split('/').skip(2).collect();
         let (what, id) = operation(method, &segments);
         let key = header("idempotency-key");
+        // Of a GET or a DELETE it makes nothing of the key.
+        let remembered = key.clone().filter(|_| method == "POST");
         let books = &mut *self.books();
         let place = books
             .troubles
@@ -394,7 +396,7 @@ impl Inner {
             match trouble {
                 Some(Trouble::Busy) => refusal(429, "invalid_request_error", "rate_limit", None),
                 Some(Trouble::Cut) => (200, Value::Null),
-                _ => match key.as_ref().and_then(|key| books.kept.get(key)) {
+                _ => match remembered.as_ref().and_then(|key| books.kept.get(key)) {
                     Some((other, _)) if *other != content => {
                         refusal(400, "idempotency_error", "idempotency_error", None)
                     }
@@ -407,7 +409,7 @@ impl Inner {
                             Some(Trouble::Say(status, said)) => (*status, said.clone()),
                             _ => books.act(&what, id, &form, self.now(), self.layout),
                         };
-                        if let (Some(key), true) = (&key, method != "GET") {
+                        if let Some(key) = &remembered {
                             books.kept.insert(key.clone(), (content, answer.clone()));
                         }
                         answer

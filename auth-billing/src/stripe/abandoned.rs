@@ -34,6 +34,7 @@ impl Billing {
         for id in all.by_ref() {
             let key = keys::of_moment("abandoned", self.auth.random())?;
             match provider.cancel_now(&id, &key).await {
+                Ok(Some(state)) if !state.has_ended() => counted.left += 1,
                 // One that the provider does not know any more has ended, too.
                 Ok(_) => {
                     self.has_ended(id, self.auth.now()).await?;

@@ -22,6 +22,9 @@ pub(super) fn fact(
     created_at: OffsetDateTime,
     catalogue: &Catalogue,
 ) -> PaymentFact {
+    if !event_kinds().any(|known| known == kind) {
+        return PaymentFact::Noted(EventOutcome::Ignored);
+    }
     let read = match kind {
         "charge.refunded" => refunded(object),
         // The last two are how an inquiry becomes a dispute, and how its money comes back.

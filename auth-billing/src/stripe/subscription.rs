@@ -225,16 +225,35 @@ impl Billing {
             provider.keep_price(&state, &keep).await?;
             provider.cancel_at_period_end(&state, &key).await?
         } else {
-            let ended = provider.cancel_now(&state.id, &key).await?;
-            let ended = ended.ok_or(Error::NotSubscribed)?;
-            if ended.has_ended() {
-                // Whoever cancelled may begin another one at once, and not when the event comes.
-                let at = ended.cancel_at.unwrap_or_else(|| self.auth.now());
-                self.has_ended(ended.id.clone(), at).await?;
+            let ended = match provider.cancel_now(&state.id, &key).await? {
+                Some(ended) => ended,
+                // A try before this one may have ended it: of a DELETE no provider remembers the key.
+                None => provider
+                    .subscription(&state.id)
+                    .await?
+                    .filter(SubscriptionState::has_ended)
+                    .ok_or(Error::NotSubscribed)?,
+            };
+            // Whoever cancelled may begin another one at once, and not when the event comes.
+            if ended.has_ended()
+                && let Err(error) = self.keep_end(&ended).await
+            {
+                tracing::warn!(
+                    subscription = ended.id.as_str(),
+                    error = crate::stripe::chain(&error),
+                    "the end of a subscription is kept when its event comes"
+                );
             }
             ended
         };
         Ok(Subscribed::of(ended, stripe.catalogue()))
+    }
+
+    /// Keeps the end of a subscription that the provider shows as one that has ended.
+    async fn keep_end(&self, ended: &SubscriptionState) -> Result<(), Error> {
+        let now = self.auth.now();
+        let at = ended.cancel_at.map_or(now, |at| at.min(now));
+        self.has_ended(ended.id.clone(), at).await
     }
 
     /// Keeps an end that the provider has answered with, as its event would. The mail of it is queued with that.
@@ -282,8 +301,11 @@ impl Billing {
         }
         // Of a checkout that the host made by itself, with a customer of its own.
         for known in self.store.subscriptions(user).await? {
-            if let Some(state) = provider.subscription(&known.id).await?.filter(lives) {
-                return Ok(state);
+            match provider.subscription(&known.id).await? {
+                Some(state) if lives(&state) => return Ok(state),
+                // Neither an answer nor an event has told that yet.
+                Some(state) if state.has_ended() => self.keep_end(&state).await?,
+                _ => {}
             }
         }
         Err(Error::NotSubscribed)

@@ -93,6 +93,7 @@ macro_rules! billing_contract {
             a_reference_of_the_host_stops_no_event
             every_order_of_events_leads_to_one_state
             of_deliveries_at_once_one_has_its_effect
+            an_end_that_answer_and_event_tell_at_once_is_mailed_once
             of_a_purchase_and_its_refund_at_once_both_count
             uses_at_once_with_a_refund_never_overdraw
             a_subscription_is_as_its_newest_event_says

@@ -117,8 +117,16 @@ async fn customers_and_subscriptions_live_at_another_stripe(data: Data) {
     let ended = call("cancel-subscription", bob.id, now).await;
     assert_eq!(ended.ok(200)["status"], "canceled");
     assert_eq!(shown(&of_bob).await["status"], "canceled");
-    // It tells of that, too.
     data.home.mail("subscription_cancelled", &bob.email).await;
+    // It tells of that, too.
+    eventually("the event of the end", async || {
+        let kinds = data.rows("select kind from auth.payment_events").await;
+        let told = kinds
+            .iter()
+            .any(|kind| kind == "customer.subscription.deleted");
+        told.then_some(())
+    })
+    .await;
     let over = call("cancel-subscription", bob.id, json!({})).await;
     over.refused(404, "not_subscribed");
 

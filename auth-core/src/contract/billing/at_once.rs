@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BillingStores, is, pack, paid, refunded};
+use super::{BillingStores, ended, is, pack, paid, refunded, subscription, told};
 use crate::{
     contract::{
         credits::spend,
@@ -53,6 +53,28 @@ pub async fn of_a_purchase_and_its_refund_at_once_both_count(stores: BillingStor
     };
     race_on(handles, deliver).await;
     assert_eq!(stores.books(&ada).await, is("200.00", "0.00"));
+}
+
+/// An answer and the event of the same end: one mail.
+pub async fn an_end_that_answer_and_event_tell_at_once_is_mailed_once(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let begun = told("evt_1", &ada, subscription("sub_1", "active", 10, 0));
+    stores.apply(begun).await;
+    let handles = [&stores.first, &stores.second];
+    let end = |number: usize, store: Arc<dyn BillingStore>| {
+        let over = subscription("sub_1", "canceled", 1001, 2);
+        let event = told(&format!("evt_end_{number}"), &ada, over);
+        async move {
+            if number < 4 {
+                store.end_subscription(ended("sub_1", 1000)).await.unwrap();
+            } else {
+                store.apply_payment_event(event).await.unwrap();
+            }
+        }
+    };
+    race_on(handles, end).await;
+    assert_eq!(stores.second.subscriptions(ada.id).await.unwrap(), []);
+    assert_eq!(queued(&*stores.accounts().first).await, 1);
 }
 
 /// What a refund does not get is owed to the hundredth.

@@ -15,6 +15,7 @@ use time::Duration;
 
 pub use self::{
     at_once::{
+        an_end_that_answer_and_event_tell_at_once_is_mailed_once,
         of_a_purchase_and_its_refund_at_once_both_count, of_deliveries_at_once_one_has_its_effect,
         uses_at_once_with_a_refund_never_overdraw,
     },

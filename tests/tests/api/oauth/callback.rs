@@ -467,7 +467,7 @@ fn state_of(authorization_url: &str) -> &str {
     state.split('&').next().unwrap()
 }
 
-/// What the page was told: by nothing but code and sentence of ours.
+/// What the page was told: by nothing but code and sentence of ours, and the name of the request.
 #[track_caller]
 fn told_page(answer: &Answer) -> (String, String) {
     assert_eq!(answer.status, 302, "{answer:?}");
@@ -475,8 +475,12 @@ fn told_page(answer: &Answer) -> (String, String) {
     let (page, query) = answer.header("location").split_once('?').unwrap();
     assert_eq!(page, PAGE);
     let told: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap();
-    let [(error, code), (description, sentence)] = <[_; 2]>::try_from(told).unwrap();
+    let [(error, code), (description, sentence), (id, request)] = <[_; 3]>::try_from(told).unwrap();
     assert_eq!((&*error, &*description), ("error", "error_description"));
+    assert_eq!(
+        (&*id, &*request),
+        ("request_id", answer.header("x-request-id"))
+    );
     // RFC 6749 §4.1.2.1.
     let is_sayable = |b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
     assert!(sentence.bytes().all(is_sayable), "{sentence}");

@@ -194,7 +194,7 @@ async fn a_subscription_that_was_cancelled_at_once_is_followed_by_another_one(st
     assert_eq!(word(&second, "status"), "active");
     let second = word(&second, "subscription_id");
     assert_ne!(second, first);
-    assert_eq!(stripe.living(), [second.clone()]);
+    assert_eq!(stripe.living(), [&*second]);
 
     for after in [0, 5] {
         let told = event(

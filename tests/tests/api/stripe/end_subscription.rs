@@ -15,6 +15,7 @@ use super::{call, cancel, change, rfc3339, subscribed, word};
 
 auth_tests::on_each_store! {
     a_subscription_ends_with_its_period_or_now
+    an_end_whose_answer_was_lost_is_found
     a_subscription_that_a_host_sold_by_itself_is_found
     a_deleted_account_has_no_subscription_left
 }
@@ -42,6 +43,36 @@ async fn a_subscription_ends_with_its_period_or_now(store: StoreKind) {
     change(&app, &ada, "professional")
         .await
         .refused(409, "not_subscribed");
+    stripe.judge();
+}
+
+async fn an_end_whose_answer_was_lost_is_found(store: StoreKind) {
+    let (app, stripe) = App::selling(store).await;
+    let end = "DELETE /v1/subscriptions/{id}";
+    let now = json!({"at_period_end": false});
+    // The next try of the same call finds it.
+    let (ada, first) = subscribed(&app, &stripe, "ada", "basic").await;
+    stripe.trouble(end, Trouble::CutAfterwards);
+    let ended = call(&app, "cancel-subscription", &ada, now.clone()).await;
+    assert_eq!(word(&ended, "subscription_id"), first);
+    assert_eq!(word(&ended, "status"), "canceled");
+    // And where none of a call comes through, the next call.
+    let (bob, second) = subscribed(&app, &stripe, "bob", "basic").await;
+    (0..3).for_each(|_| stripe.trouble(end, Trouble::CutAfterwards));
+    call(&app, "cancel-subscription", &bob, now.clone())
+        .await
+        .refused(503, "unavailable");
+    call(&app, "cancel-subscription", &bob, now)
+        .await
+        .refused(404, "not_subscribed");
+    for (user, ended) in [(&ada, first), (&bob, second)] {
+        let card = stripe.subscription(&ended)["default_payment_method"].clone();
+        let body = json!({"plan": "basic", "payment_method_id": card});
+        let again = call(&app, "create-subscription", user, body).await;
+        assert_ne!(word(&again, "subscription_id"), ended);
+        let mails = app.templates_to(&user.email).await;
+        assert_eq!(mails, ["welcome", "subscription_cancelled"]);
+    }
     stripe.judge();
 }
 
