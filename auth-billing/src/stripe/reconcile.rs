@@ -127,11 +127,10 @@ impl Billing {
     /// what was paid a number each, so that millions fit.
     ///
     /// 1. What had no effect is applied as its delivery would be: once, whatever is delivered meanwhile or later, and as far as it can be. A comparison
-    ///    that ended half-way is made again.
+    ///    that ended half-way is made again; one that ended while it read a list has applied nothing of that.
     /// 2. Credits without a payment are told and stay: whoever forged them has used them, and who did not would be robbed.
     /// 3. More than [`EVENTS_KEPT`] ago the provider has its invoices and sessions, and no events: payments are compared, and nothing is applied. What was
     ///    given back since, and how subscriptions went, is not known then.
-    ///
     /// 4. An event has the version of the provider's API that was the account's when it happened. All are read that a delivery may have; what is not
     ///    understood is told as [`EventOutcome::Unreadable`], and kept as that if it is to be applied.
     ///
