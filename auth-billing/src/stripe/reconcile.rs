@@ -110,6 +110,9 @@ pub enum ReconcileError {
     /// The store or the provider failed, or nothing is configured: see there.
     #[error(transparent)]
     Core(#[from] Error),
+    /// A list of the provider begins again where it should end, so nobody knows what happened first. Nothing of it was applied.
+    #[error("a list of the payment provider does not end: it goes in circles")]
+    Endless,
     /// Nothing happened since a time that is still to come, whatever differs.
     #[error("a time in the future: nothing happened since")]
     InTheFuture,
@@ -124,7 +127,7 @@ pub enum ReconcileError {
 impl Billing {
     /// Compares what the provider tells since a time with the ledger, in both directions, and applies what is missing if it is told to, what happened first
     /// of each kind before what happened later. What it finds is told at once. Two pages are held at a time, of others that miss something a place, and of
-    /// what was paid a number each, so that millions fit.
+    /// each page and of what was paid a number, so that millions fit.
     ///
     /// 1. What had no effect is applied as its delivery would be: once, whatever is delivered meanwhile or later, and as far as it can be. A comparison
     ///    that ended half-way is made again; one that ended while it read a list has applied nothing of that.
@@ -163,7 +166,7 @@ impl Billing {
             apply,
             // Nobody was paid before, and not every database knows such times.
             since: since.max(OffsetDateTime::UNIX_EPOCH),
-            paid: Paid::default(),
+            paid: Told::default(),
             counted: Reconciled {
                 payments_alone: !has_events,
                 ..Reconciled::default()
@@ -183,16 +186,17 @@ impl Billing {
     }
 }
 
-/// What is known to be paid: of each a number, which hangs on a secret of this run, so that nobody can make a name with the number of another one.
+/// Names that were told: of each a number, which hangs on a secret of its own, so that nobody can make a name with the number of another one.
 #[derive(Default)]
-struct Paid {
+struct Told {
     numbers: HashSet<u64>,
     hasher: RandomState,
 }
 
-impl Paid {
-    fn note(&mut self, id: &PaymentRef) {
-        self.numbers.insert(self.hasher.hash_one(id));
+impl Told {
+    /// Whether it is new.
+    fn note(&mut self, id: &PaymentRef) -> bool {
+        self.numbers.insert(self.hasher.hash_one(id))
     }
 
     fn has(&self, id: &PaymentRef) -> bool {
@@ -214,7 +218,7 @@ struct Run<'a, T> {
     provider: &'a dyn PaymentProvider,
     apply: bool,
     since: OffsetDateTime,
-    paid: Paid,
+    paid: Told,
     counted: Reconciled,
     tell: T,
 }
@@ -228,12 +232,15 @@ impl<T: FnMut(&Difference) + Send> Run<'_, T> {
         let newest = self.look(what, None).await?;
         self.counted.told += newest.told;
         let mut next = newest.next;
+        let mut asked = Told::default();
         let mut places = Vec::new();
         while let Some(place) = next {
+            if !asked.note(&place) {
+                return Err(ReconcileError::Endless);
+            }
             let page = self.look(what, Some(&place)).await?;
             self.counted.told += page.told;
-            // One that points to itself would be asked for ever.
-            next = page.next.filter(|next| *next != place);
+            next = page.next;
             if !page.missing.is_empty() {
                 places.push(place);
             }

@@ -398,6 +398,43 @@ async fn comparisons_beside_deliveries_grant_once(data: Data) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_goes_in_circles_is_not_read_for_ever() {
+    let shop = Shop::open(Data::sqlite()).await;
+    let refunded = "charge.refunded";
+    let refund =
+        json!({"id": "ch_1", "payment_intent": "pi_cs_1", "amount": 900, "amount_refunded": 450});
+    shop.missed("evt_pack", COMPLETED, &shop.pack("cs_1"));
+    shop.missed("evt_0", refunded, &refund);
+    shop.stripe.go_in_circles(Some(refunded));
+    let asked = || shop.stripe.asked("GET /v1/events").len();
+    let pack = ["evt_pack: checkout.session.completed (applied)"];
+    let mut before = asked();
+    // A page that leads to itself, and then two that lead to each other.
+    for (pages, lines) in [(1, &pack[..]), (2, &[])] {
+        let ended = shop.reconcile("--apply").await;
+        has_status(&ended, 1);
+        assert!(ended.stderr.contains("does not end"), "{ended:?}");
+        assert_eq!(said(&ended), lines);
+        assert_eq!(shop.balance().await, "100.00");
+        // One of each other group of kinds, and the first page of this one again.
+        assert_eq!(asked() - before, 4 + pages + 1);
+        before = asked();
+        for number in 1..=100 {
+            shop.missed(&format!("evt_{pages}_{number}"), refunded, &refund);
+        }
+    }
+    shop.stripe.go_in_circles(None);
+    let ended = shop.reconcile("--apply").await;
+    has_status(&ended, 0);
+    assert_eq!(
+        said(&ended).last().unwrap(),
+        "202 told by Stripe, 201 of them without an entry, 201 of these applied; 0 entries without a payment"
+    );
+    assert_eq!(shop.balance().await, "50.00");
+    shop.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_stripe_has_no_events_of_any_more_is_listed_and_not_applied() {
     let shop = Shop::open(Data::sqlite()).await;
     let old = |mut purchase: Value| {
