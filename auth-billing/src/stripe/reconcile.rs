@@ -10,8 +10,9 @@ use auth_core::{
     time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339},
     types::{EventOutcome, KeptPurchase, PaymentEvent, PaymentFact, PaymentRef},
 };
+use serde_json::Value;
 
-use super::{Stripe, event::KINDS};
+use super::{Stripe, event::KINDS, fields::text};
 use crate::Billing;
 
 /// Purchases that are held at once.
@@ -35,6 +36,11 @@ pub enum Difference {
         outcome: EventOutcome,
         /// Whether it was to be applied.
         was_tried: bool,
+    },
+    /// The provider tells what is no event, so nobody knows what it is about. Nothing of it is kept.
+    NoEvent {
+        /// Its name, if it has one.
+        id: Option<PaymentRef>,
     },
     /// Credits were granted for what nobody paid, as far as the provider knows.
     NoPayment {
@@ -61,6 +67,12 @@ impl fmt::Display for Difference {
                     outcome.as_str()
                 };
                 write!(f, "{} {id}: {kind} ({word})", at(*created_at))
+            }
+            Self::NoEvent { id } => {
+                let name = id.as_ref().map(PaymentRef::as_str);
+                let name = name.unwrap_or("something without a name");
+                let word = EventOutcome::Unreadable.as_str();
+                write!(f, "{name}: no event ({word})")
             }
             Self::NoPayment { purchase, state } => write!(
                 f,
@@ -135,7 +147,7 @@ impl Billing {
     /// 3. More than [`EVENTS_KEPT`] ago the provider has its invoices and sessions, and no events: payments are compared, and nothing is applied. What was
     ///    given back since, and how subscriptions went, is not known then.
     /// 4. An event has the version of the provider's API that was the account's when it happened. All are read that a delivery may have; what is not
-    ///    understood is told as [`EventOutcome::Unreadable`], and kept as that if it is to be applied.
+    ///    understood is told as [`EventOutcome::Unreadable`], and kept as that if it is to be applied; what is no event is told and not kept.
     ///
     /// # Errors
     /// [`ReconcileError`].
@@ -204,11 +216,20 @@ impl Told {
     }
 }
 
+/// The name of what is no event.
+fn name(body: &[u8]) -> Option<PaymentRef> {
+    let document: Value = serde_json::from_slice(body).ok()?;
+    PaymentRef::parse(text(&document, &["/id"])?).ok()
+}
+
+/// What no entry says; of what is no event its name, if it has one.
+type Missing = Result<PaymentEvent, Option<PaymentRef>>;
+
 /// A page of what the provider tells.
 struct Page {
     told: u64,
-    /// What of it no entry says, the oldest first.
-    missing: Vec<PaymentEvent>,
+    /// The oldest first.
+    missing: Vec<Missing>,
     next: Option<PaymentRef>,
 }
 
@@ -260,14 +281,14 @@ impl<T: FnMut(&Difference) + Send> Run<'_, T> {
     ) -> Result<Page, ReconcileError> {
         let page = self.provider.retell(what, self.since, after).await;
         let page = page.map_err(Error::from)?;
-        let mut events = Vec::with_capacity(page.bodies.len());
+        let mut missing = Vec::with_capacity(page.bodies.len());
         let mut names = Vec::new();
         for body in page.bodies.into_iter().rev() {
             let now = self.billing.auth.now();
-            let event = self
-                .billing
-                .read(self.stripe, &body, now)
-                .map_err(|error| Error::PaymentProviderFailed(Box::new(error)))?;
+            let Some(event) = self.billing.read(self.stripe, &body, now) else {
+                missing.push(Err(name(&body)));
+                continue;
+            };
             match &event.fact {
                 PaymentFact::Noted(EventOutcome::OtherMode) => {
                     return Err(ReconcileError::OtherMode);
@@ -281,12 +302,13 @@ impl<T: FnMut(&Difference) + Send> Run<'_, T> {
                 _ => {}
             }
             names.push(event.id.clone());
-            events.push(event);
+            missing.push(Ok(event));
         }
-        let told = events.len() as u64;
+        let told = missing.len() as u64;
         let settled = self.billing.store.settled_payments(&names).await;
         let settled: HashSet<_> = settled.map_err(Error::from)?.into_iter().collect();
-        events.retain(|event| {
+        missing.retain(|it| {
+            let Ok(event) = it else { return true };
             let is_granted = match &event.fact {
                 PaymentFact::Paid(purchase) => settled.contains(&purchase.id),
                 _ => false,
@@ -295,14 +317,20 @@ impl<T: FnMut(&Difference) + Send> Run<'_, T> {
         });
         Ok(Page {
             told,
-            missing: events,
+            missing,
             next: page.next,
         })
     }
 
-    async fn settle_all(&mut self, missing: Vec<PaymentEvent>) -> Result<(), ReconcileError> {
-        for event in missing {
-            self.settle(event).await?;
+    async fn settle_all(&mut self, missing: Vec<Missing>) -> Result<(), ReconcileError> {
+        for it in missing {
+            match it {
+                Ok(event) => self.settle(event).await?,
+                Err(id) => {
+                    self.counted.without_entry += 1;
+                    (self.tell)(&Difference::NoEvent { id });
+                }
+            }
         }
         Ok(())
     }

@@ -10,7 +10,11 @@ use auth_core::{
 };
 use serde_json::Value;
 
-use super::{event, fields::moment, signature::Signature, signature::SigningSecrets};
+use super::{
+    event,
+    fields::{moment, text, word},
+    signature::{Signature, SigningSecrets},
+};
 use crate::{Billing, Catalogue};
 
 /// What it takes to believe Stripe, to know what was bought, and to ask Stripe for something.
@@ -150,9 +154,10 @@ impl Billing {
         if !stripe.secrets.have_signed(signature, body, now) {
             return Err(WebhookError::Signature);
         }
+        let event = self.read(stripe, body, now);
         let event = PaymentEvent {
             request_id,
-            ..self.read(stripe, body, now)?
+            ..event.ok_or(WebhookError::Malformed)?
         };
         let event_id = event.id.to_string();
         let outcome = self.apply(event).await?.outcome;
@@ -181,27 +186,20 @@ impl Billing {
         Ok(processed)
     }
 
-    /// What a body says that is believed.
+    /// What a body says that is believed; `None` when it is no event.
     pub(super) fn read(
         &self,
         stripe: &Stripe,
         body: &[u8],
         now: OffsetDateTime,
-    ) -> Result<PaymentEvent, WebhookError> {
-        let document: Value = serde_json::from_slice(body).map_err(|_| WebhookError::Malformed)?;
-        let text = |member: &str| document.get(member).and_then(Value::as_str);
-        let id = text("id").and_then(|id| PaymentRef::parse(id).ok());
-        let kind = text("type")
-            .filter(|kind| kind.len() <= MAX_KIND && kind.bytes().all(|b| b.is_ascii_graphic()));
-        let created_at = moment(&document, "/created");
-        let (Some(id), Some(kind), Some(created_at), Some(object)) = (
-            id,
-            kind,
-            created_at,
-            document.pointer("/data/object").filter(|it| it.is_object()),
-        ) else {
-            return Err(WebhookError::Malformed);
-        };
+    ) -> Option<PaymentEvent> {
+        let document: Value = serde_json::from_slice(body).ok()?;
+        let id = PaymentRef::parse(text(&document, &["/id"])?).ok()?;
+        let kind = word(&document, "/type", MAX_KIND)?;
+        let created_at = moment(&document, "/created")?;
+        let object = document
+            .pointer("/data/object")
+            .filter(|it| it.is_object())?;
         let is_live = document.get("livemode").and_then(Value::as_bool);
         let fact = if document.get("account").is_some_and(|it| !it.is_null()) {
             PaymentFact::Noted(EventOutcome::OtherAccount)
@@ -211,7 +209,7 @@ impl Billing {
             event::fact(kind, object, created_at, &stripe.catalogue)
         };
         let random = self.auth.random();
-        Ok(PaymentEvent {
+        Some(PaymentEvent {
             id,
             kind: kind.to_owned(),
             created_at,

@@ -398,6 +398,61 @@ async fn comparisons_beside_deliveries_grant_once(data: Data) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_event_is_listed_and_ends_nothing() {
+    let shop = Shop::open(Data::sqlite()).await;
+    let created = unix_seconds() - DAY;
+    shop.missed("evt_1", COMPLETED, &shop.pack("cs_1"));
+    for broken in [
+        json!({"id": "evt_2", "type": COMPLETED, "created": created, "livemode": false, "data": {"object": "cs_2"}}),
+        json!({"id": {}, "type": COMPLETED, "created": created, "livemode": false, "data": {"object": {}}}),
+    ] {
+        shop.stripe.has_told(broken);
+    }
+    shop.missed("evt_3", COMPLETED, &shop.pack("cs_3"));
+    // It is on a page that is asked for twice.
+    for number in 0..100 {
+        let card = json!({"id": format!("cs_card_{number}"), "mode": "setup"});
+        shop.missed(&format!("evt_card_{number}"), COMPLETED, &card);
+    }
+    let pack = |number, word| format!("evt_{number}: {COMPLETED} ({word})");
+    let broken = [
+        "evt_2: no event (unreadable)",
+        "something without a name: no event (unreadable)",
+    ]
+    .map(str::to_owned);
+    for (more, packs, sum) in [
+        ("", Some("missing"), "4 of them without an entry, 0"),
+        ("--apply", Some("applied"), "4 of them without an entry, 2"),
+        ("--apply", None, "2 of them without an entry, 0"),
+    ] {
+        let ended = shop.reconcile(more).await;
+        has_status(&ended, 3);
+        let mut lines = broken.to_vec();
+        if let Some(word) = packs {
+            lines.insert(0, pack(1, word));
+            lines.push(pack(3, word));
+        }
+        lines.push(format!(
+            "104 told by Stripe, {sum} of these applied; 0 entries without a payment"
+        ));
+        assert_eq!(said(&ended), lines);
+    }
+    assert_eq!(shop.balance().await, "200.00");
+    let events = shop.data.service().args("stripe events").run().await;
+    has_status(&events, 0);
+
+    let mut timeless = shop.pack("cs_2");
+    timeless.as_object_mut().unwrap().remove("created");
+    let sold = json!({"object": "list", "has_more": false, "data": [timeless]});
+    let sold = Trouble::Say(200, sold);
+    shop.stripe.trouble("GET /v1/checkout/sessions", sold);
+    let ended = shop.command("--since 60days").run().await;
+    has_status(&ended, 3);
+    assert_eq!(said(&ended)[0], "cs_2: no event (unreadable)");
+    shop.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_goes_in_circles_is_not_read_for_ever() {
     let shop = Shop::open(Data::sqlite()).await;
     let refunded = "charge.refunded";
