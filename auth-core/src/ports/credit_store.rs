@@ -94,7 +94,7 @@ pub struct LedgerLine {
 /// 1. At every commit, a balance is the sum of its entries, it is not below zero, and the entries of a user are numbered from 1 without a gap.
 /// 2. An entry is never changed or deleted, by whatever program. Only its description goes, with the account of its user.
 /// 3. Of entries with one key of one caller, or with one reference of one user and kind, one is booked, also when they come at once.
-/// 4. A refused entry leaves no trace: its key and its reference are still free.
+/// 4. A refused entry leaves no trace: its key and its reference are still free. So is the key of one that is answered by its reference.
 /// 5. Without an account of the user nothing is booked, replayed or read; the ledger stays for [`ledger_lines`](Self::ledger_lines).
 ///
 /// The suite `credits` in `auth_core::contract` checks all of it.

@@ -23,7 +23,8 @@ pub struct Entry {
     pub reference: Option<ReferenceId>,
     /// For people. It goes with the account, because it may name somebody.
     pub description: Option<Description>,
-    /// Names the attempt; one effect a caller.
+    /// Names the attempt; one effect a caller. Only what is booked uses it up: an attempt that is refused leaves it free, and so does one that is answered by
+    /// its reference, which another attempt was booked for.
     pub idempotency_key: Option<IdempotencyKey>,
     /// Who asked.
     pub caller: Caller,
