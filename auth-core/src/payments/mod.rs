@@ -73,7 +73,8 @@ pub async fn apply<R: PaymentRows>(
             take_back::because_of(rows, event, known).await?
         }
         PaymentFact::Subscription(change) => {
-            subscription::change(rows, event.into(), change).await?
+            let before = rows.subscription(&change.subscription.id).await?;
+            subscription::change(rows, event.into(), before, change).await?
         }
     };
     rows.put_event(event, outcome).await?;
@@ -111,14 +112,14 @@ pub async fn end_subscription<R: PaymentRows>(
             status: "canceled".to_owned(),
             cancel_at: Some(at),
             told: (end.at, subscription::ENDED),
-            ..known
+            ..known.clone()
         },
     };
     let cause = Cause {
         mail: end.mail,
         at: end.received_at,
     };
-    subscription::change(rows, cause, &change).await?;
+    subscription::change(rows, cause, Some(known), &change).await?;
     Ok(())
 }
 

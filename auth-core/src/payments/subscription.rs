@@ -6,13 +6,13 @@ use crate::types::{
 /// Of statements of one second, that of an end.
 pub(super) const ENDED: i16 = 2;
 
-/// Keeps how a subscription is, unless something later was told before; its credits come with its invoices.
+/// Keeps how a subscription is, unless something later was told `before`; its credits come with its invoices.
 pub(super) async fn change<R: PaymentRows>(
     rows: &mut R,
     cause: Cause,
+    before: Option<Subscription>,
     change: &SubscriptionChange,
 ) -> Result<EventOutcome, R::Error> {
-    let before = rows.subscription(&change.subscription.id).await?;
     if before
         .as_ref()
         .is_some_and(|before| before.order() >= change.subscription.order())

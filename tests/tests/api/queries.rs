@@ -141,6 +141,8 @@ async fn a_request_costs_no_more_round_trips_than_it_needs() {
         }
         call("cancel-subscription", json!({})).await;
         count("cancel", 2);
+        call("cancel-subscription", json!({"at_period_end": false})).await;
+        count("cancel at once", 9);
 
         app.get("/health/ready").await.ok(200);
         count("ready", 1);
