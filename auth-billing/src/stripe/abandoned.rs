@@ -37,7 +37,7 @@ impl Billing {
                 Ok(Some(state)) if !state.has_ended() => counted.left += 1,
                 // One that the provider does not know any more has ended, too.
                 Ok(_) => {
-                    self.has_ended(id, self.auth.now()).await?;
+                    self.has_ended(id, None, self.auth.now()).await?;
                     counted.ended += 1;
                 }
                 Err(error) => {

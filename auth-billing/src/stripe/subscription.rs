@@ -253,11 +253,18 @@ impl Billing {
     async fn keep_end(&self, ended: &SubscriptionState) -> Result<(), Error> {
         let now = self.auth.now();
         let at = ended.cancel_at.map_or(now, |at| at.min(now));
-        self.has_ended(ended.id.clone(), at).await
+        let plan = self.selling()?.catalogue().plan_by_price(&ended.price);
+        let item = plan.map(|plan| plan.name.clone());
+        self.has_ended(ended.id.clone(), item, at).await
     }
 
     /// Keeps an end that the provider has answered with, as its event would. The mail of it is queued with that.
-    pub(super) async fn has_ended(&self, id: PaymentRef, at: OffsetDateTime) -> Result<(), Error> {
+    pub(super) async fn has_ended(
+        &self,
+        id: PaymentRef,
+        item: Option<String>,
+        at: OffsetDateTime,
+    ) -> Result<(), Error> {
         let now = self.auth.now();
         let mail = self
             .auth
@@ -265,6 +272,7 @@ impl Billing {
             .then(|| MailId::generate(now, self.auth.random()));
         let end = SubscriptionEnd {
             id,
+            item,
             at,
             received_at: now,
             mail,

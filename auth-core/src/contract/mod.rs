@@ -99,6 +99,7 @@ macro_rules! billing_contract {
             a_subscription_is_as_its_newest_event_says
             an_end_of_a_subscription_is_told_once
             an_end_that_an_answer_tells_is_told_once
+            an_end_names_the_plan_that_it_is_of
             a_subscription_of_a_deleted_user_is_abandoned
             a_failed_payment_is_told
             a_customer_is_kept_once

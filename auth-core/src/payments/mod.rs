@@ -109,6 +109,7 @@ pub async fn end_subscription<R: PaymentRows>(
             subscription: None,
         },
         subscription: Subscription {
+            item: end.item.clone().or_else(|| known.item.clone()),
             status: "canceled".to_owned(),
             cancel_at: Some(at),
             told: (end.at, subscription::ENDED),

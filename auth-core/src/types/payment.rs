@@ -299,6 +299,8 @@ impl Subscription {
 pub struct SubscriptionEnd {
     /// Which.
     pub id: PaymentRef,
+    /// The name of the plan that it had then; `None` where the answer or the catalogue has none, and what is known here stands.
+    pub item: Option<String>,
     /// When it ended, at the latest; UTC.
     pub at: OffsetDateTime,
     /// When the answer was given; UTC.

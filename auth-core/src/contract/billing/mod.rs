@@ -50,7 +50,8 @@ pub use self::{
     subscriptions::{
         a_failed_payment_is_told, a_subscription_is_as_its_newest_event_says,
         a_subscription_of_a_deleted_user_is_abandoned, a_wish_for_a_subscription_is_passed_once,
-        an_end_of_a_subscription_is_told_once, an_end_that_an_answer_tells_is_told_once,
+        an_end_names_the_plan_that_it_is_of, an_end_of_a_subscription_is_told_once,
+        an_end_that_an_answer_tells_is_told_once,
     },
 };
 
@@ -284,6 +285,7 @@ fn told(id: &str, user: &User, subscription: Subscription) -> PaymentEvent {
 fn ended(id: &str, second: i64) -> SubscriptionEnd {
     SubscriptionEnd {
         id: reference(id),
+        item: None,
         at: at(second),
         received_at: at(second + 1),
         mail: Some(MailId::generate(at(0), &OsRandom)),

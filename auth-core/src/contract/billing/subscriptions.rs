@@ -12,7 +12,7 @@ use crate::{
         fixtures::{at, email, queued, race_on},
     },
     ports::BillingStore,
-    types::{EventOutcome, FailedPayment, Letter, PaymentFact, Subscription},
+    types::{EventOutcome, FailedPayment, Letter, PaymentFact, Subscription, SubscriptionEnd},
 };
 
 /// In whatever order events come, and whatever a call kept before.
@@ -136,6 +136,44 @@ pub async fn an_end_that_an_answer_tells_is_told_once(stores: BillingStores) {
         ends_at,
     };
     assert_eq!(stores.letters().await, [mailed(at(3000)), mailed(at(1000))]);
+}
+
+/// The newest of its plans: as the event or the answer says, or else as it is known.
+pub async fn an_end_names_the_plan_that_it_is_of(stores: BillingStores) {
+    let ada = stores.registered("ada").await;
+    let ids = ["sub_1", "sub_2", "sub_3"];
+    for id in ids {
+        let begun = told(
+            &format!("evt_{id}"),
+            &ada,
+            subscription(id, "active", 10, 0),
+        );
+        assert_eq!(stores.apply(begun).await, EventOutcome::Applied);
+    }
+    let over = Subscription {
+        item: Some("professional".to_owned()),
+        ..subscription("sub_1", "canceled", 1000, 2)
+    };
+    let over = told("evt_over", &ada, over);
+    assert_eq!(stores.apply(over).await, EventOutcome::Applied);
+    for (id, item, second) in [("sub_2", Some("professional"), 2000), ("sub_3", None, 3000)] {
+        let end = SubscriptionEnd {
+            item: item.map(str::to_owned),
+            ..ended(id, second)
+        };
+        stores.first.end_subscription(end).await.unwrap();
+    }
+    let mailed = [
+        ("professional", 1000),
+        ("professional", 2000),
+        ("basic", 3000),
+    ];
+    let mailed = mailed.map(|(plan, second)| Letter::SubscriptionCancelled {
+        username: "ada".to_owned(),
+        plan: plan.to_owned(),
+        ends_at: at(second),
+    });
+    assert_eq!(stores.letters().await, mailed);
 }
 
 /// From the deletion on, without a step of its own.

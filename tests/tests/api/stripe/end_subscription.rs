@@ -16,6 +16,7 @@ use super::{call, cancel, change, rfc3339, subscribed, word};
 auth_tests::on_each_store! {
     a_subscription_ends_with_its_period_or_now
     an_end_whose_answer_was_lost_is_found
+    an_end_is_mailed_with_the_plan_that_stripe_has
     a_subscription_that_a_host_sold_by_itself_is_found
     a_deleted_account_has_no_subscription_left
 }
@@ -74,6 +75,19 @@ async fn an_end_whose_answer_was_lost_is_found(store: StoreKind) {
         assert_eq!(mails, ["welcome", "subscription_cancelled"]);
     }
     stripe.judge();
+}
+
+async fn an_end_is_mailed_with_the_plan_that_stripe_has(store: StoreKind) {
+    let (app, stripe) = App::selling(store).await;
+    let (ada, _) = subscribed(&app, &stripe, "ada", "basic").await;
+    // No event tells that yet.
+    word(&change(&app, &ada, "professional").await, "plan");
+    let now = json!({"at_period_end": false});
+    let ended = call(&app, "cancel-subscription", &ada, now).await;
+    assert_eq!(word(&ended, "status"), "canceled");
+    let mail = app.mails_to(&ada.email).await.pop().unwrap();
+    assert_eq!(mail.template, "subscription_cancelled");
+    assert!(mail.text.contains("professional"), "{}", mail.text);
 }
 
 async fn a_subscription_that_a_host_sold_by_itself_is_found(store: StoreKind) {
