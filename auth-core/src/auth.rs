@@ -10,7 +10,7 @@ use crate::{
     features::oauth::{OAuth, Provider},
     jwt::{Access, KeyError, KeyRing, SigningKeys},
     mail::{Duty, Links, Post},
-    meters::Meters,
+    meters::{self, Meters},
     passwords::{Hashing, PasswordPool},
     ports::{AttemptLimiter, Clock, Mailer, OAuthProvider, OsRandom, Random, Store, SystemClock},
     types::{
@@ -324,6 +324,7 @@ impl AuthBuilder {
         let passwords =
             PasswordPool::start(self.hashing, self.hashing_queue, Arc::clone(&self.random))
                 .map_err(BuildError::Threads)?;
+        self.oauth.providers.keys().for_each(meters::expect_back);
         Ok(Auth {
             store: self.store,
             shared: Arc::new(Shared {

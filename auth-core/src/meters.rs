@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-use crate::mail::Role;
+use crate::{mail::Role, types::ProviderName};
 
 /// Of one [`Auth`](crate::Auth).
 pub(crate) struct Meters {
@@ -30,6 +30,39 @@ impl Meters {
 
     pub(crate) fn restarted(&self, role: Role) {
         self.restarts[role as usize].increment(1);
+    }
+}
+
+/// What may become of a browser that came back from a provider of sign-ins.
+const CAME_BACK: [&str; 12] = [
+    "succeeded",
+    "account_exists",
+    "email_not_verified",
+    "identity_in_use",
+    "internal",
+    "invalid_code",
+    "invalid_credentials",
+    "invalid_state",
+    "provider_failed",
+    "provider_refused",
+    "provider_unavailable",
+    "unavailable",
+];
+
+/// Of browsers that came back from a provider. Each took its time there, so the counter is looked up for it.
+pub(crate) fn came_back(provider: &ProviderName, outcome: &'static str) -> Counter {
+    counter!(
+        description: "Browsers that came back from a provider of sign-ins, by what became of them",
+        "auth_oauth_callbacks_total",
+        "provider" => provider.to_string(),
+        "outcome" => outcome
+    )
+}
+
+/// From zero on, or the first of a kind would be no increase.
+pub(crate) fn expect_back(provider: &ProviderName) {
+    for outcome in CAME_BACK {
+        drop(came_back(provider, outcome));
     }
 }
 

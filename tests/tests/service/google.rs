@@ -1,9 +1,16 @@
 //! Sign-in with Google through the service, against a certified provider.
 
-use auth_tests::{Browser, PASSWORD, Person, certified::CertifiedProvider, process::Home};
+use std::collections::BTreeMap;
+
+use auth_store_sqlite::sqlx;
+use auth_tests::{
+    Answer, Browser, PASSWORD, Person,
+    certified::CertifiedProvider,
+    process::{Home, Service},
+};
 use serde_json::json;
 
-use auth_tests::process::Service;
+use crate::metrics::{numbers, told};
 
 /// Nobody listens there: what the browser brings back, the tests bring to the service.
 const CALLBACK: &str = "http://127.0.0.1:9/auth/oauth/google/callback";
@@ -12,9 +19,7 @@ const PAGE: &str = "http://127.0.0.1:9/welcome";
 async fn world() -> (Home, Service, CertifiedProvider) {
     let google = CertifiedProvider::start(CALLBACK).await;
     let home = Home::new();
-    let service = home
-        .service()
-        .quick()
+    let service = told(home.service().quick())
         .set("GOOGLE_ISSUER", google.issuer())
         .set("GOOGLE_CLIENT_ID", "google-client")
         .set("GOOGLE_CLIENT_SECRET", "google-secret")
@@ -25,12 +30,30 @@ async fn world() -> (Home, Service, CertifiedProvider) {
     (home, service, google)
 }
 
+/// Begins a sign-in that ends at the page: where the browser is sent.
+async fn start_for_page(service: &Service, browser: &mut Browser) -> String {
+    let path = format!("/auth/oauth/google/login?redirect_to={PAGE}");
+    let begun = browser.send(service.get(&path)).await;
+    begun.ok(302);
+    begun.header("location").to_owned()
+}
+
+fn state_of(there: &str) -> &str {
+    let (_, state) = there.split_once("state=").unwrap();
+    state.split('&').next().unwrap()
+}
+
+/// What the page was told.
+#[track_caller]
+fn told_page(answer: &Answer) -> BTreeMap<String, String> {
+    answer.ok(302);
+    let (page, query) = answer.header("location").split_once('?').unwrap();
+    assert_eq!(page, PAGE);
+    serde_urlencoded::from_str(query).unwrap()
+}
+
 /// Goes the whole way as `subject`.
-async fn sign_in(
-    service: &Service,
-    google: &CertifiedProvider,
-    subject: &str,
-) -> auth_tests::Answer {
+async fn sign_in(service: &Service, google: &CertifiedProvider, subject: &str) -> Answer {
     let mut browser = Browser::of(service);
     let there = browser.start("google").await;
     let query = google.sign_in(&there, subject).await;
@@ -93,10 +116,8 @@ async fn people_sign_in_link_and_unlink() {
 async fn a_page_gets_a_code_and_a_code_of_the_provider_works_once() {
     let (_home, service, google) = world().await;
     let mut browser = Browser::of(&service);
-    let path = format!("/auth/oauth/google/login?redirect_to={PAGE}");
-    let begun = browser.send(service.get(&path)).await;
-    begun.ok(302);
-    let query = google.sign_in(begun.header("location"), "3003").await;
+    let there = start_for_page(&service, &mut browser).await;
+    let query = google.sign_in(&there, "3003").await;
     // Over http the cookie has no prefix that https would need.
     let cookies = browser.cookies.clone();
     assert!(cookies.contains_key("oauth"));
@@ -115,8 +136,7 @@ async fn a_page_gets_a_code_and_a_code_of_the_provider_works_once() {
     again.refused(400, "invalid_state");
     // The code of before, in a sign-in of its own.
     let there = browser.start("google").await;
-    let state = there.split("state=").nth(1).unwrap();
-    let state = state.split('&').next().unwrap();
+    let state = state_of(&there);
     let code = query
         .split('&')
         .find(|pair| pair.starts_with("code="))
@@ -133,8 +153,7 @@ async fn an_operator_sees_a_sign_in_that_failed_and_nothing_that_a_terminal_obey
     let (_home, service, _google) = world().await;
     let mut browser = Browser::of(&service);
     let there = browser.start("google").await;
-    let state = there.split("state=").nth(1).unwrap();
-    let state = state.split('&').next().unwrap();
+    let state = state_of(&there);
     let words = format!("access_denied%1B%5B2J%0Aforged%20line{}", "x".repeat(3000));
     let query = format!("error={words}&state={state}");
     let answer = browser.come_back("google", &query).await;
@@ -145,5 +164,73 @@ async fn an_operator_sees_a_sign_in_that_failed_and_nothing_that_a_terminal_obey
     assert!(!log.contains(&"x".repeat(100)) && !log.contains(state));
     assert!(!log.lines().any(|line| line.starts_with("forged")));
     assert!(!log.contains('\u{1b}') && !log.contains("\u{1b}[2J"));
+    service.stop().await;
+}
+
+/// To a page, a failure is a redirect like others.
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_that_come_back_are_counted_by_what_became_of_them() {
+    let (_home, service, google) = world().await;
+    sign_in(&service, &google, "1001").await.ok(200);
+
+    let mut browser = Browser::of(&service);
+    let there = start_for_page(&service, &mut browser).await;
+    let denied = format!("error=access_denied&state={}", state_of(&there));
+    let denied = browser.come_back("google", &denied).await;
+    assert_eq!(told_page(&denied)["error"], "provider_error");
+
+    for _ in 0..2 {
+        let there = start_for_page(&service, &mut browser).await;
+        let query = google.sign_in(&there, "unverified1").await;
+        let unverified = browser.come_back("google", &query).await;
+        assert_eq!(told_page(&unverified)["error"], "email_not_verified");
+    }
+    let forged = browser.come_back("google", "code=x&state=made-up").await;
+    forged.refused(400, "invalid_state");
+
+    let there = start_for_page(&service, &mut browser).await;
+    let query = google.sign_in(&there, "1001").await;
+    drop(google);
+    let silent = browser.come_back("google", &query).await;
+    assert_eq!(told_page(&silent)["error"], "provider_error");
+
+    for (outcome, count) in [
+        ("succeeded", 1.0),
+        ("provider_refused", 1.0),
+        ("email_not_verified", 2.0),
+        ("invalid_state", 1.0),
+        ("provider_unavailable", 1.0),
+        ("account_exists", 0.0),
+    ] {
+        let labels = [("provider", "google"), ("outcome", outcome)];
+        numbers(&service, outcome, |numbers| {
+            numbers.get("auth_oauth_callbacks_total", &labels) == Some(count)
+        })
+        .await;
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_at_a_page_is_an_error_in_the_log_under_the_id_that_the_page_was_told() {
+    let (home, service, google) = world().await;
+    let mut browser = Browser::of(&service);
+    let there = start_for_page(&service, &mut browser).await;
+    let query = google.sign_in(&there, "1001").await;
+    sqlx::query("alter table auth_identities rename to auth_identities_gone")
+        .execute(&mut home.database().await)
+        .await
+        .unwrap();
+    let answer = browser.come_back("google", &query).await;
+    let told = told_page(&answer);
+    assert_eq!(told["error"], "internal");
+    service.logged("a request failed").await;
+    let log = service.log();
+    let line = log.lines().find(|line| line.contains("a request failed"));
+    let line = line.unwrap();
+    assert!(line.contains(" ERROR "), "{line}");
+    assert!(line.contains("auth_identities"), "{line}");
+    assert!(line.contains(&told["request_id"]), "{line}");
+    assert!(!answer.header("location").contains("auth_"), "{answer:?}");
     service.stop().await;
 }

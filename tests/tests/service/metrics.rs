@@ -219,6 +219,9 @@ async fn every_number_is_documented_moves_and_names_nobody() {
         .set("ENABLE_LOGSTASH", "true")
         .set("SYSLOG_HOST", "127.0.0.1")
         .set("SYSLOG_PORT", &port)
+        .set("GOOGLE_CLIENT_ID", "nobody-asks-there")
+        .set("GOOGLE_CLIENT_SECRET", "hunter2")
+        .set("GOOGLE_ISSUER", &format!("http://127.0.0.1:{port}"))
         .set(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             &format!("http://127.0.0.1:{port}"),

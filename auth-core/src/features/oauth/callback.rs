@@ -5,6 +5,7 @@ use crate::{
     auth::{Auth, Tokens},
     error::Error,
     jwt::Sealed,
+    meters,
     ports::{CodeRedemption, ProvenIdentity, quoted},
     types::{Account, AuditEvent, Client, Secret, User},
 };
@@ -88,6 +89,7 @@ impl Auth {
         if let Err(failed) = &ended {
             super::log_failure(provider, &failed.error);
         }
+        meters::came_back(&provider.name, outcome(&ended)).increment(1);
         ended
     }
 
@@ -252,6 +254,19 @@ impl Auth {
             Some(user) => Ok(user),
             None => Err(Error::InvalidState),
         }
+    }
+}
+
+/// For the numbers: what a client is told as one code may be the will of a person, or an outage.
+const fn outcome(ended: &Result<SignedIn, CallbackError>) -> &'static str {
+    match ended {
+        Ok(_) => "succeeded",
+        Err(failed) => match &failed.error {
+            Error::ProviderFailed(_) => "provider_failed",
+            Error::ProviderRefused(_) => "provider_refused",
+            Error::ProviderUnavailable(_) => "provider_unavailable",
+            error => error.code(),
+        },
     }
 }
 
