@@ -40,6 +40,7 @@ pub(crate) struct Sampling {
     pub(crate) share: f64,
 }
 
+const DISABLED: &str = "OTEL_SDK_DISABLED";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
@@ -64,11 +65,21 @@ impl Traces {
         notes: &mut Vec<String>,
     ) -> Option<Self> {
         let mut names = [TRACES_ENDPOINT, ENDPOINT].into_iter();
-        let name = names.find(|name| reader.is_set(name));
+        let mut name = names.find(|name| reader.is_set(name));
         let trusts_parents = reader.or("TRUST_TRACEPARENT", false, flag);
+        let disabled = reader.idly(|reader| reader.get(DISABLED));
+        let disabled = disabled.unwrap_or_default().to_ascii_lowercase();
+        if disabled == "true"
+            && let Some(name) = name.take()
+        {
+            notes.push(format!("{name} has no effect: {DISABLED}"));
+        }
         if let Some(name) = name
             && cfg!(feature = "otel")
         {
+            if !matches!(&*disabled, "" | "false") {
+                notes.push(format!("{DISABLED} is not true: spans are sent"));
+            }
             let traces = Self::sent(reader, name, production, trusts_parents);
             notes.extend(not_obeyed(reader));
             return traces;
@@ -436,6 +447,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_disabled_sdk_sends_nothing_and_judges_nothing() {
+        for yes in ["true", "True", "TRUE"] {
+            let disabled = ("OTEL_SDK_DISABLED", yes);
+            for nonsense in NONSENSE {
+                let (traces, notes, reader) = read_both(true, &[COLLECTOR, disabled], &[*nonsense]);
+                assert!(traces.is_none());
+                assert!(reader.faults.is_empty(), "{:?}", reader.faults);
+                assert_eq!(
+                    notes,
+                    ["OTEL_EXPORTER_OTLP_ENDPOINT has no effect: OTEL_SDK_DISABLED"]
+                );
+            }
+            let (_, notes, _) = read(true, &[disabled]);
+            assert!(notes.is_empty(), "{notes:?}");
+        }
+    }
+
+    /// As OpenTelemetry has it; that is not what everybody means.
+    #[cfg(feature = "otel")]
+    #[test]
+    fn what_is_not_true_disables_nothing_and_is_told() {
+        let told = &["OTEL_SDK_DISABLED is not true: spans are sent"][..];
+        for (no, told) in [("false", &[][..]), ("False", &[]), ("1", told), ("yes", told)] {
+            let (traces, notes, _) = read(true, &[COLLECTOR, ("OTEL_SDK_DISABLED", no)]);
+            assert!(traces.is_some(), "{no}");
+            assert_eq!(notes, told, "{no}");
+        }
+    }
+
     /// The exporter would send those of the environment to a collector that they are not for.
     #[cfg(feature = "otel")]
     #[test]
@@ -491,14 +532,14 @@ mod tests {
     #[cfg(feature = "otel")]
     #[test]
     fn what_nobody_reads_is_told_where_spans_are_sent() {
-        let disabled = ("OTEL_SDK_DISABLED", "true");
+        let propagators = ("OTEL_PROPAGATORS", "b3");
         let limit = ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3");
         let exporter = ("OTEL_TRACES_EXPORTER", "none");
-        let unset = ("OTEL_PROPAGATORS", "");
-        let (_, notes, _) = read_both(true, &[COLLECTOR, disabled], &[limit, exporter, unset]);
+        let unset = ("OTEL_LOG_LEVEL", "");
+        let (_, notes, _) = read_both(true, &[COLLECTOR, propagators], &[limit, exporter, unset]);
         assert_eq!(
             notes,
-            ["not obeyed: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER"]
+            ["not obeyed: OTEL_PROPAGATORS, OTEL_TRACES_EXPORTER"]
         );
         // OpenTelemetry's own code reads the environment, and no file.
         let (_, notes, _) = read(true, &[COLLECTOR, limit]);
