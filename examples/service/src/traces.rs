@@ -6,7 +6,8 @@
 //! 3. A stop sends what waits, for a few seconds.
 //! 4. With `TRUST_TRACEPARENT`, a peer of `TRUSTED_PROXIES` may name the parent of a span (`traceparent`, W3C Trace Context). From anybody else the field is
 //!    ignored: whoever could name a parent would put spans into the traces of others, and have as many of them kept as they like.
-//! 5. What is set in `.env` counts as what is set in the environment: everything is given to OpenTelemetry's code, which reads the environment alone.
+//! 5. What is set in `.env` counts as what is set in the environment: everything is given to OpenTelemetry's code, which reads the environment alone. Headers
+//!    are often keys: those of the settings are sent, and none that are in the environment for another collector.
 
 use std::{
     collections::HashMap,
@@ -17,14 +18,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use auth_tower::{PeerAddr, TrustedProxies};
-use http::request::Parts;
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE, request::Parts};
 use metrics::{Counter, counter};
 use opentelemetry::{
     Context, KeyValue,
     propagation::TextMapPropagator,
     trace::{Span, SpanKind, Status, Tracer as _, TracerProvider},
 };
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
@@ -35,9 +38,16 @@ use opentelemetry_sdk::{
         Span as SdkSpan, SpanData, SpanExporter as Export, SpanProcessor,
     },
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use reqwest::{blocking::Client, redirect::Policy};
+use tokio::{
+    task::{block_in_place, spawn_blocking},
+    time::timeout,
+};
 
-use crate::{BoxError, settings::Settings};
+use crate::{
+    BoxError, chain,
+    settings::{self, Settings},
+};
 
 /// For spans that wait when the service stops.
 const LAST_SPANS: Duration = Duration::from_secs(5);
@@ -62,7 +72,7 @@ impl Traces {
         let exporter = SpanExporter::builder()
             .with_http()
             .with_endpoint(&traces.endpoint)
-            .with_headers(traces.headers.clone())
+            .with_http_client(Collector::of(traces)?)
             .with_timeout(traces.timeout)
             .build()?;
         let tally = Arc::new(Tally::of(traces.queue));
@@ -134,6 +144,38 @@ impl Traces {
                 "spans of this process did not reach their collector"
             );
         }
+    }
+}
+
+/// The way to whom spans are for. The exporter names headers of the environment on top, which are replaced.
+#[derive(Debug)]
+struct Collector {
+    client: Client,
+    headers: HeaderMap,
+}
+
+impl Collector {
+    fn of(traces: &settings::Traces) -> Result<Self, BoxError> {
+        let client = Client::builder()
+            .timeout(traces.timeout)
+            // Keys are for that address alone.
+            .redirect(Policy::none())
+            .user_agent(concat!("auth-service/", env!("CARGO_PKG_VERSION")));
+        // It waits for a thread of its own.
+        let client = block_in_place(|| client.build())
+            .map_err(|error| format!("spans cannot be sent: {}", chain(&error)))?;
+        let mut headers = traces.headers.clone();
+        let protobuf = HeaderValue::from_static("application/x-protobuf");
+        headers.insert(CONTENT_TYPE, protobuf);
+        Ok(Self { client, headers })
+    }
+}
+
+#[async_trait]
+impl HttpClient for Collector {
+    async fn send_bytes(&self, mut batch: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        *batch.headers_mut() = self.headers.clone();
+        self.client.send_bytes(batch).await
     }
 }
 

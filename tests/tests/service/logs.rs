@@ -243,7 +243,7 @@ async fn why_a_service_ends_is_told_everywhere_also_where_it_never_served() {
         ("SSL_CERT_FILE", "/dev/null"),
     ][..];
     for (settings, why) in [
-        (traces, "exporter initialization failed: "),
+        (traces, "spans cannot be sent: "),
         (&[("PORT", &*port)], "cannot be listened on: "),
     ] {
         let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();

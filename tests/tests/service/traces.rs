@@ -1,6 +1,7 @@
 //! Spans that the service exports, as OpenTelemetry's own messages read them.
 
 use std::{
+    fs,
     io::Write,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
@@ -235,11 +236,55 @@ async fn a_proxy_that_is_believed_about_addresses_alone_names_no_parent() {
     assert!(span["parentSpanId"].is_null(), "{span}");
 }
 
+/// Those of all signals may be the keys of another collector.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_for_traces_are_sent_alone_wherever_they_and_others_are_set() {
+    let own = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-key=100%2525");
+    let general = (
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "x-key=hunter2,x-tenant=hunter2,user-agent=hunter2,content-type=hunter2",
+    );
+    let file = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE", "headers");
+    for (dot_env, environment) in [
+        (&[own][..], &[general][..]),
+        (&[], &[own, general]),
+        (&[general], &[own]),
+        (&[own, general], &[]),
+        (&[], &[file, general]),
+    ] {
+        let (address, received) = collector().await;
+        let home = Home::new();
+        let put = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
+        let lines = dot_env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"));
+        put(".env", &lines.collect::<String>());
+        put("headers", own.1);
+        let launch = environment
+            .iter()
+            .fold(traced(&home, &address), |launch, (name, value)| {
+                launch.set(name, value)
+            });
+        let service = launch.start().await;
+        let ended = service.stop().await;
+        assert!(ended.status.success(), "{ended:?}");
+        let case = format!("{dot_env:?} {environment:?}");
+        let batches = received.lock().unwrap();
+        assert!(!batches.is_empty(), "{case}: {ended:?}");
+        for (headers, _) in batches.iter() {
+            assert_eq!(headers["x-key"], "100%25", "{case}");
+            assert_eq!(headers["content-type"], "application/x-protobuf", "{case}");
+            let said = format!("{headers:?}");
+            assert!(!said.contains("hunter2"), "{case}: {said}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_env_file_says_of_sampling_is_obeyed() {
     let (address, received) = collector().await;
     let home = Home::new();
-    std::fs::write(home.path().join(".env"), "OTEL_TRACES_SAMPLER=always_off\n").unwrap();
+    fs::write(home.path().join(".env"), "OTEL_TRACES_SAMPLER=always_off\n").unwrap();
     let service = traced(&home, &address).start().await;
     service.get("/health").await.ok(200);
     let ended = service.stop().await;

@@ -1,12 +1,9 @@
-use std::{collections::HashMap, fmt::Display, str::FromStr, time::Duration};
+use std::{fmt::Display, str::FromStr, time::Duration};
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::{
-    reader::{Reader, flag},
-    shown::Source,
-};
+use super::reader::{Reader, flag};
 
 /// Where spans go, and which. Names, units and defaults are OpenTelemetry's.
 #[cfg_attr(not(feature = "otel"), allow(dead_code))] // read, so that it is checked and told
@@ -18,7 +15,7 @@ pub(crate) struct Traces {
     /// Where batches are posted to.
     pub(crate) endpoint: String,
     /// Keys, often.
-    pub(crate) headers: HashMap<String, String>,
+    pub(crate) headers: HeaderMap,
     /// The most spans that wait.
     pub(crate) queue: usize,
     pub(crate) sampling: Sampling,
@@ -106,14 +103,6 @@ impl Traces {
     ) -> Option<Self> {
         let endpoint = of_traces(reader, [TRACES_ENDPOINT, ENDPOINT], endpoint);
         let headers = of_traces(reader, [TRACES_HEADERS, HEADERS], headers);
-        // The exporter adds those of the environment by itself, and knows no other source.
-        if reader.is_set(TRACES_HEADERS)
-            && !matches!(reader.source(TRACES_HEADERS), Source::Environment)
-            && matches!(reader.source(HEADERS), Source::Environment)
-        {
-            let told = format_args!("must be in the environment, as {HEADERS} is");
-            reader.fault(TRACES_HEADERS, told);
-        }
         let timeouts = [
             "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
             "OTEL_EXPORTER_OTLP_TIMEOUT",
@@ -237,14 +226,14 @@ fn endpoint(text: &str) -> Result<(String, bool), &'static str> {
 }
 
 /// `name=value,name=value`, the values percent-encoded.
-fn headers(text: &str) -> Result<HashMap<String, String>, &'static str> {
+fn headers(text: &str) -> Result<HeaderMap, &'static str> {
     text.split(',')
         .map(|entry| {
             let (name, value) = entry.trim().split_once('=')?;
             let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
-            HeaderName::try_from(name.trim()).ok()?;
-            HeaderValue::try_from(&*value).ok()?;
-            Some((name.trim().to_owned(), value.into_owned()))
+            let mut value = HeaderValue::try_from(&*value).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::try_from(name.trim()).ok()?, value))
         })
         .collect::<Option<_>>()
         .ok_or("must be name=value,name=value with percent-encoded values")
@@ -470,33 +459,15 @@ mod tests {
     #[test]
     fn what_is_not_true_disables_nothing_and_is_told() {
         let told = &["OTEL_SDK_DISABLED is not true: spans are sent"][..];
-        for (no, told) in [("false", &[][..]), ("False", &[]), ("1", told), ("yes", told)] {
+        for (no, told) in [
+            ("false", &[][..]),
+            ("False", &[]),
+            ("1", told),
+            ("yes", told),
+        ] {
             let (traces, notes, _) = read(true, &[COLLECTOR, ("OTEL_SDK_DISABLED", no)]);
             assert!(traces.is_some(), "{no}");
             assert_eq!(notes, told, "{no}");
-        }
-    }
-
-    /// The exporter would send those of the environment to a collector that they are not for.
-    #[cfg(feature = "otel")]
-    #[test]
-    fn headers_that_a_file_names_for_traces_are_not_mixed_with_those_of_the_environment() {
-        let own = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-key=ours");
-        let general = ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2");
-        let (_, _, reader) = read_both(false, &[COLLECTOR, own], &[general]);
-        assert!(
-            matches!(&*reader.faults, [fault] if fault.starts_with(own.0) && !fault.contains("hunter2")),
-            "{:?}",
-            reader.faults
-        );
-        for (file, environment) in [
-            (&[COLLECTOR, own, general][..], &[][..]),
-            (&[COLLECTOR, general], &[own]),
-            (&[COLLECTOR], &[own, general]),
-        ] {
-            let (traces, _, reader) = read_both(false, file, environment);
-            assert!(reader.faults.is_empty(), "{:?}", reader.faults);
-            assert_eq!(traces.unwrap().headers["x-key"], "ours");
         }
     }
 
