@@ -34,6 +34,7 @@ impl Auth {
             .as_ref()
             .filter(|_| attempt.is_looked_at)
             .and_then(|account| account.password.clone());
+        // A full queue ends it here for everybody alike: nothing was compared or told, so it is no attempt, and counted by the queue alone.
         let verdict = self
             .shared
             .passwords
