@@ -136,21 +136,15 @@ impl Database {
         deadline: Instant,
         tell: impl Fn(&str),
     ) -> Result<Self, BoxError> {
-        match url {
-            DatabaseUrl::Postgres(_) => {
-                let opened = Self::open(url, WATCHING, deadline, tell).await?;
-                Ok(opened.unmetered())
-            }
+        let opened = match url {
+            DatabaseUrl::Postgres(_) => Self::open(url, WATCHING, deadline, tell).await?,
             // It is opened once.
-            DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => Ok(self.unmetered()),
-        }
-    }
-
-    fn unmetered(&self) -> Self {
-        match self {
+            DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => self.clone(),
+        };
+        Ok(match opened {
             Self::Postgres(store) => Self::Postgres(store.unmetered()),
             Self::Sqlite(store) => Self::Sqlite(store.unmetered()),
-        }
+        })
     }
 
     /// Whether it answers.

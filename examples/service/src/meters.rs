@@ -304,3 +304,52 @@ impl<T: Send + 'static> Question<T> {
 fn number(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or(u64::MAX) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use auth_core::SigningKeys;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::{sync::oneshot, time::Instant};
+
+    use super::{Outside, Page};
+    use crate::database::{Database, DatabaseUrl};
+
+    /// It would make a busy pool look idle.
+    #[tokio::test]
+    async fn who_asks_for_the_numbers_is_not_among_those_who_wait_for_a_connection() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let kept = recorder.handle();
+        let _until_the_end = metrics::set_default_local_recorder(&recorder);
+        let (url, now) = (DatabaseUrl::SqliteMemory, Instant::now());
+        let database = Database::open(&url, 1, now, |_| {}).await.unwrap();
+        database.migrate().await.unwrap();
+        let watched = database.to_watch(&url, now, |_| {}).await.unwrap();
+        let keys = SigningKeys::parse("0123456789abcdef0123456789abcdef").unwrap();
+        let auth = database.auth(keys).build().unwrap();
+        let (opened, open) = oneshot::channel();
+        let outside = Outside::register(auth, database.clone(), watched);
+        assert!(opened.send(outside).is_ok());
+        let mut page = Page {
+            kept: kept.clone(),
+            opened: open,
+            outside: None,
+            last: None,
+        };
+        let waits = || {
+            let page = kept.render();
+            let mut lines = page.lines();
+            let count =
+                lines.find_map(|line| line.strip_prefix("auth_db_connection_wait_seconds_count "));
+            count.map_or(0, |count| count.parse::<u64>().unwrap())
+        };
+
+        let before = waits();
+        let told = page.text().await;
+        let told = std::str::from_utf8(&told).unwrap();
+        assert!(told.contains("\nauth_db_up 1\n"), "{told}");
+        assert!(told.contains("\nauth_mail_queue_length 0\n"), "{told}");
+        assert_eq!(waits(), before);
+        database.ping().await.unwrap();
+        assert_eq!(waits(), before + 1);
+    }
+}
