@@ -460,4 +460,36 @@ mod tests {
             .unwrap();
         assert!(missing[0].starts_with("SERVICE_NAME_FILE"), "{missing:?}");
     }
+
+    #[test]
+    fn what_must_be_set_and_is_in_a_file_is_one_fault_and_an_empty_file_is_none_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty");
+        std::fs::write(&empty, "\n").unwrap();
+        let good = [
+            ("ENVIRONMENT", "production"),
+            ("SECRET_KEY", "0fX3mN8qLr5tVw2yZb6cKd9eHg1jPs4u"),
+            ("FRONTEND_URL", "https://app.test.org"),
+            ("MAIL_SERVER", "mail.test.org"),
+            ("MAIL_FROM", "auth@test.org"),
+        ];
+        assert!(parse(&good).is_ok());
+        for name in ["SECRET_KEY", "FRONTEND_URL", "MAIL_FROM"] {
+            let file = format!("{name}_FILE");
+            let with = |path| {
+                let rest = good.into_iter().filter(|(it, _)| *it != name);
+                let values: Vec<_> = rest.chain([(&*file, path)]).collect();
+                parse(&values).err().unwrap()
+            };
+            let missing = with("/nowhere/at/all");
+            assert_eq!(missing.len(), 1, "{missing:?}");
+            assert!(missing[0].starts_with(&format!("{file}: ")), "{missing:?}");
+            let none = with(empty.to_str().unwrap());
+            assert_eq!(none.len(), 1, "{none:?}");
+            assert!(
+                none[0].starts_with(&format!("{name}: must be set")),
+                "{none:?}"
+            );
+        }
+    }
 }

@@ -61,13 +61,17 @@ impl Reader {
         }
     }
 
-    /// Whether there is a value, or a file for one, be it readable or not.
+    /// Whether there is a value, or something in its place: in a file that is not empty, or that cannot be read.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        let has = |name: &str| {
-            self.values.get(name).is_some_and(|value| !value.is_empty())
-                || self.unreadable.iter().any(|unreadable| unreadable == name)
-        };
-        has(name) || has(&format!("{name}_FILE"))
+        let file_name = format!("{name}_FILE");
+        self.set(name).is_some()
+            || self.is_unreadable(name)
+            || self.is_unreadable(&file_name)
+            || self.set(&file_name).is_some_and(|file| !is_empty(&file))
+    }
+
+    fn is_unreadable(&self, name: &str) -> bool {
+        self.unreadable.iter().any(|unreadable| unreadable == name)
     }
 
     /// What the environment or `.env` has under that very name; empty is unset.
@@ -79,11 +83,13 @@ impl Reader {
     /// The value of a name or of the file that `NAME_FILE` names; empty is unset.
     pub(super) fn get(&mut self, name: &str) -> Option<String> {
         self.asked.insert(name.to_owned());
-        if self.unreadable.iter().any(|unreadable| unreadable == name) {
-            self.fault(name, "is not valid UTF-8");
+        let file_name = format!("{name}_FILE");
+        for name in [name, &file_name] {
+            if self.is_unreadable(name) {
+                self.fault(name, "is not valid UTF-8");
+            }
         }
         let value = self.set(name);
-        let file_name = format!("{name}_FILE");
         let Some(file) = self.set(&file_name) else {
             return value;
         };
@@ -93,18 +99,11 @@ impl Reader {
                 format_args!("is set, and so is {file_name}: one of the two"),
             );
         }
-        match fs::read_to_string(&file) {
-            Ok(text) => {
-                Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty())
-            }
-            Err(error) => {
-                self.fault(
-                    &file_name,
-                    format_args!("the file cannot be read ({})", error.kind()),
-                );
-                None
-            }
-        }
+        content(&file).unwrap_or_else(|error| {
+            let told = format_args!("the file cannot be read ({})", error.kind());
+            self.fault(&file_name, told);
+            None
+        })
     }
 
     /// Names that begin so, are set, and that no value was asked for, in their order.
@@ -149,6 +148,19 @@ impl Reader {
     ) -> T {
         self.optional(name, parse).unwrap_or(default)
     }
+}
+
+/// What a file says, without the end of its line; `None` when that is nothing.
+fn content(file: &str) -> io::Result<Option<String>> {
+    let text = fs::read_to_string(file)?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+/// Of files only: what a pipe says can be read once.
+fn is_empty(file: &str) -> bool {
+    let is_file = fs::metadata(file).is_ok_and(|about| about.is_file());
+    is_file && matches!(content(file), Ok(None))
 }
 
 pub(super) fn flag(text: &str) -> Result<bool, &'static str> {
