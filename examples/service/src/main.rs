@@ -76,6 +76,9 @@ const LAST_MAIL: Duration = Duration::from_secs(10);
 /// And then for the database to take leave: one that hangs would keep us.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
+/// How wrong settings end the program: `EX_CONFIG` of sysexits.h. Started again, it would end so again, which the unit of systemd knows.
+const WRONG_SETTINGS: u8 = 78;
+
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Accounts and sessions as a service. Settings come from the environment and from `.env`; with none it runs for development.
@@ -159,7 +162,7 @@ fn obey(command: Command) -> Result<ExitCode, BoxError> {
         Ok(settings) => settings,
         Err(faults) => {
             complain_of(&faults);
-            return Ok(ExitCode::FAILURE);
+            return Ok(ExitCode::from(WRONG_SETTINGS));
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -277,7 +277,7 @@ async fn a_command_does_its_work_and_does_not_panic_when_nobody_listens() {
         assert!(unsaid.stderr.ends_with(told), "{arguments}: {unsaid:?}");
     }
     let wrong = home.service().set("PORT", "x").log(closed_pipe());
-    ended(&wrong.args("mail list").run().await, 1);
+    ended(&wrong.args("mail list").run().await, 78);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,7 +147,7 @@ async fn an_authority_that_is_none_stops_the_start() {
     let launch = home.service().set("REDIS_URL", "rediss://redis.test.org");
     let ended = launch.set("REDIS_CA_FILE", file.to_str().unwrap()).run();
     let ended = ended.await;
-    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.status.code(), Some(78), "{ended:?}");
     assert!(ended.stderr.contains("REDIS_CA_FILE"), "{ended:?}");
 }
 

@@ -25,10 +25,13 @@ fn files(home: &Home) -> BTreeSet<String> {
         .collect()
 }
 
-/// It ended with status 1 and these lines, and served nobody.
+/// Tells whoever starts it that another start changes nothing.
+const WRONG_SETTINGS: i32 = 78;
+
+/// It ended for its settings, with these lines, and served nobody.
 #[track_caller]
 fn refused(ended: &Ended, lines: &[&str]) {
-    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.status.code(), Some(WRONG_SETTINGS), "{ended:?}");
     assert_eq!(ended.stderr.lines().collect::<Vec<_>>(), lines);
     assert_eq!(ended.stdout, "");
 }
@@ -177,6 +180,27 @@ async fn every_fault_of_the_settings_is_told_at_once() {
         "  ENVIRONMENT: must be development, test, staging or production",
     ];
     refused(&ended, &lines);
+}
+
+/// Or it would say the same every two seconds, for ever.
+#[test]
+fn the_unit_starts_no_service_again_whose_settings_are_wrong() {
+    let unit = include_str!("../../../deploy/auth-service.service");
+    let line = format!("RestartPreventExitStatus={WRONG_SETTINGS}");
+    assert!(unit.lines().any(|it| it == line), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_needs_settings_ends_as_the_service_does_where_they_are_wrong() {
+    for command in ["migrate up", "ledger verify", "mail list"] {
+        let launch = Home::new().service().args(command);
+        let ended = launch.set("PORT", "80000").run().await;
+        let lines = [
+            "auth-service cannot start; 1 setting(s) to mend:",
+            "  PORT: must be a number from 0 to 65535",
+        ];
+        refused(&ended, &lines);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
