@@ -29,7 +29,7 @@ use std::{
     fmt::{self, Write as _},
     future::pending,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::pin,
     process::ExitCode,
     time::Duration,
@@ -272,7 +272,8 @@ async fn serve_watched(
                 settings.server.host, settings.server.port
             )
         })?;
-    let own_address = format!("http://{}", reachable(listener.local_addr()?));
+    let address = listener.local_addr()?;
+    let own_address = format!("http://{}", reachable(address));
     let mailing = Mailing::of(&settings)?;
     let auth = accounts(&settings, &database, &mailing, &own_address).await?;
 
@@ -323,7 +324,7 @@ async fn serve_watched(
     }
     // Before the greeting: whoever reads it may ask at once.
     let mut signals = Signals::listen()?;
-    if let Err(error) = say(&greeting(&settings, &own_address, &mailing, numbers)) {
+    if let Err(error) = say(&greeting(&settings, address, &mailing, numbers)) {
         // It serves all the same.
         tracing::warn!(error = &error as &dyn StdError, "nobody was greeted");
     }
@@ -424,18 +425,22 @@ async fn live(
 /// What runs, where, and what does not.
 fn greeting(
     settings: &Settings,
-    own_address: &str,
+    address: SocketAddr,
     mailing: &Mailing,
     numbers: Option<SocketAddr>,
 ) -> String {
+    let here = reachable(address);
     let mut text = format!(
-        "{} ({}) listens on {own_address}\n",
+        "{} ({}) listens on http://{address}\n",
         settings.server.service_name,
         settings.environment.as_str()
     );
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<14}{value}");
     };
+    if here != address {
+        line("this machine", &format!("http://{here}"));
+    }
     line("database", &settings.database.url.to_string());
     line("mail", &mailing.to_string());
     if settings.server.redis.is_some() {
@@ -483,7 +488,7 @@ fn greeting(
                 "stripe",
                 &if fake {
                     format!(
-                        "a fake that takes no money, for {sold}: {own_address}{}",
+                        "a fake that takes no money, for {sold}: http://{here}{}",
                         fake_stripe::PATH
                     )
                 } else {
@@ -508,12 +513,13 @@ fn greeting(
     text
 }
 
-/// Where a client on this machine finds the service: nobody connects to 0.0.0.0.
+/// Where a client on this machine finds what listens there: all addresses are none to connect to.
 fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = if address.ip().is_unspecified() {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
-    } else {
-        address.ip()
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        // Not every system hears IPv4 there.
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
     };
     SocketAddr::new(ip, address.port())
 }
@@ -569,4 +575,22 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn who_listens_on_all_addresses_is_found_at_the_one_of_this_machine() {
+        for (listens_on, found_at) in [
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+        ] {
+            let found = reachable(listens_on.parse().unwrap());
+            assert_eq!(found.to_string(), found_at, "{listens_on}");
+        }
+    }
 }

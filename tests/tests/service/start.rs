@@ -103,6 +103,24 @@ async fn an_empty_environment_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_listens_on_all_addresses_says_so_and_where_this_machine_finds_it() {
+    let launch = Home::new().service().quick().set("HOST", "0.0.0.0");
+    let service = launch.start().await;
+    let (host, port) = service.authority().split_once(':').unwrap();
+    assert_eq!(host, "0.0.0.0");
+    let greeting = service.greeting();
+    let found = greeting.lines().nth(1).unwrap();
+    let found = found.strip_prefix("  this machine  ").unwrap();
+    assert_eq!(found, format!("http://127.0.0.1:{port}"));
+    let answer = service.http().get(format!("{found}/health")).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
+    // Links that nobody gave another address lead there.
+    service.registered("ada").await;
+    let mail = service.home().mail("welcome", "ada@example.org").await;
+    assert!(mail.link().starts_with(found), "{}", mail.link());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn generated_secrets_outlive_a_restart() {
     let service = Service::start().await;
     let home = service.home().clone();
