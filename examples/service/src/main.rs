@@ -313,7 +313,7 @@ async fn serve_watched(
         .frontend
         .as_ref()
         .is_some_and(|links| links.base().starts_with("https://"));
-    let app = edge::guard(app, settings.server.cors.as_ref(), https);
+    let app = edge::guard(app, settings.server.cors.clone(), https);
     let app = requests::observe(app, settings.server.client_ip.clone(), tracer);
 
     if let Some(opened) = opened {
