@@ -131,7 +131,7 @@ macro_rules! ports {
                 record: Record,
             ) -> Result<bool, StoreError> {
                 self.run(
-                    Bond::Transaction,
+                    Bond::LongTransaction,
                     (user, seen, session, now, record),
                     |c, (user, seen, session, now, record)| {
                         Box::pin(users::delete_account(

@@ -87,7 +87,7 @@ impl PgScope {
     /// Does a unit of work inside a savepoint, whatever its bond: a statement that only reads and fails would take the host's transaction with it.
     pub(crate) async fn run<A, T>(
         &self,
-        _: Bond,
+        bond: Bond,
         about: A,
         unit: Unit<A, T>,
     ) -> Result<T, StoreError>
@@ -111,7 +111,7 @@ impl PgScope {
                 let (done, is_intact) = within_savepoint(&mut tx, &about, unit).await;
                 (done.map_err(Failure::Database), is_intact)
             };
-            let (done, is_intact) = tokio::time::timeout(unit::LIMIT, work)
+            let (done, is_intact) = tokio::time::timeout(bond.limit(), work)
                 .await
                 .unwrap_or_else(|_| (Err(unit::silence().into()), false));
             held.is_read_committed = is_read_committed;

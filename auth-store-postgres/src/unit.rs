@@ -29,15 +29,31 @@ const TRIES_AGAIN: u32 = 8;
 /// as the operating system does.
 pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 
+/// For one try of as many statements as there is work: on a busy machine, half a million entries of a ledger took twenty seconds. Few do such work, so few
+/// connections wait so long for a server that is not heard of any more.
+const LONG: Duration = Duration::from_mins(5);
+
 /// How the statements of a unit of work hang together.
 #[derive(Clone, Copy)]
 pub(crate) enum Bond {
+    /// As of a transaction, and there may be any number of them.
+    LongTransaction,
     /// They only read, and need not agree with each other.
     Reads,
     /// All of them are one whole.
     Transaction,
     /// Each is a whole of its own, which costs no round trip.
     Writes,
+}
+
+impl Bond {
+    /// How long a try may take.
+    pub(crate) const fn limit(self) -> Duration {
+        match self {
+            Self::LongTransaction => LONG,
+            Self::Reads | Self::Transaction | Self::Writes => LIMIT,
+        }
+    }
 }
 
 /// Does a unit of work.
@@ -55,7 +71,7 @@ where
     to_its_end(async move {
         let mut tries = 0;
         loop {
-            let done = tokio::time::timeout(LIMIT, once(&lender, bond, &about, unit));
+            let done = tokio::time::timeout(bond.limit(), once(&lender, bond, &about, unit));
             let done = done.await.unwrap_or_else(|_| Err(silence()));
             match done {
                 Err(error) if is_worth_another_try(&error) && tries < TRIES_AGAIN => {
@@ -103,7 +119,7 @@ where
             (done, is_clean)
         }
         // Boxed, as what is allocated for each lone statement is small without it.
-        Bond::Transaction => {
+        Bond::LongTransaction | Bond::Transaction => {
             let done = Box::pin(in_transaction(connection, about, unit)).await;
             let is_clean = done.is_ok();
             (done, is_clean)

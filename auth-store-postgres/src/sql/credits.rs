@@ -36,6 +36,9 @@ macro_rules! known {
     };
 }
 
+/// Of how many entries the descriptions go at once: a small part of what a statement has time for.
+pub(super) const STEP: i64 = 10_000;
+
 /// How often an entry is tried that did not fit a moment ago and does now.
 const TRIES: u32 = 3;
 
@@ -316,6 +319,29 @@ pub(crate) async fn history(
         entries,
         total: u64::try_from(total).unwrap_or(0),
     }))
+}
+
+/// Forgets what may name a person in the first entries of a user, whose account is about to go, as the database does by itself with all that is left then.
+/// Of a long history that alone would take longer than a statement may.
+pub(super) async fn forget_descriptions(
+    connection: &mut PgConnection,
+    user: UserId,
+    entries: i64,
+) -> sqlx::Result<()> {
+    let mut done = 0;
+    while done < entries {
+        sqlx::query(
+            "update auth.credit_entries set description = null
+             where user_id = $1 and number > $2 and number <= $2 + $3 and description is not null",
+        )
+        .bind(user.as_uuid())
+        .bind(done)
+        .bind(STEP)
+        .execute(&mut *connection)
+        .await?;
+        done += STEP;
+    }
+    Ok(())
 }
 
 pub(crate) async fn accounts(

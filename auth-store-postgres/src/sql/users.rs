@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    append, append_about, bytes, identities,
+    append, append_about, bytes, credits, identities,
     record::{self, record},
     sessions,
 };
@@ -425,21 +425,35 @@ async fn delete(
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
     // The session is locked too, or it could have ended before this is done.
-    let done = sqlx::query(
+    let entries: Option<i64> = sqlx::query_scalar(
         "with held as (
-             select u.id from auth.users u join auth.sessions s on s.user_id = u.id
+             select u.id, coalesce(a.entries, 0) as entries
+             from auth.users u join auth.sessions s on s.user_id = u.id left join auth.credit_accounts a on a.user_id = u.id
              where u.id = $1 and u.credentials_version = $2 and s.id = $3 and s.expires_at > $4
              for update of u for update of s
+         ), gone as (
+             delete from auth.users u using held where u.id = held.id and held.entries <= $5
          )
-         delete from auth.users u using held where u.id = held.id",
+         select entries from held",
     )
     .bind(user.as_uuid())
     .bind(seen.as_i64())
     .bind(session.as_uuid())
     .bind(now)
-    .execute(connection)
+    .bind(credits::STEP)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(done.rows_affected() > 0)
+    let Some(entries) = entries else {
+        return Ok(false);
+    };
+    if entries > credits::STEP {
+        credits::forget_descriptions(connection, user, entries).await?;
+        sqlx::query("delete from auth.users where id = $1")
+            .bind(user.as_uuid())
+            .execute(connection)
+            .await?;
+    }
+    Ok(true)
 }
 
 /// The accounts after a place that were never verified, the oldest first.

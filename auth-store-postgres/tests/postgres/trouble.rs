@@ -5,19 +5,20 @@ use std::time::Duration;
 use auth_core::{
     contract::{
         billing::{pack, paid},
+        credits::assert_sound,
         fixtures::{
             account, at, email, entry, events, found, logged_in, mail, registered, sweep, token,
             user,
         },
     },
     ports::{
-        AuditLog, BillingStore, CreditStore, GIVE_UP_AFTER, LOOKS, MOST_COUNTED, Outbox, PUT_OFF,
-        Redeemed, SessionStore, Store, StoreError, Swept, UNREADABLE, UserStore,
+        AuditLog, BillingStore, CreditStore, GIVE_UP_AFTER, LOOKS, MOST_COUNTED, OsRandom, Outbox,
+        PUT_OFF, Redeemed, SessionStore, Store, StoreError, Swept, UNREADABLE, UserStore,
     },
     time,
     types::{
         AccountKey, AuditEvent, Change, Credits, EventOutcome, NewMailedToken, PasswordHash,
-        Purpose, QueuedMail, Record, User,
+        Purpose, QueuedMail, Record, SessionId, User,
     },
 };
 use auth_store_postgres::{
@@ -629,6 +630,77 @@ async fn a_sweep_goes_on_past_accounts_that_the_host_holds() {
         ..Swept::default()
     };
     assert_eq!(swept, rest);
+}
+
+/// Each statement has a time limit, and there is no end to how long the ledger of an account gets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_empties_the_descriptions_of_a_long_ledger_in_steps() {
+    let database = postgres::database().await;
+    let store = database.store().await;
+    let mut outside = database.raw().await;
+    let note = "
+        create table steps (number bigserial, entries bigint);
+        create function note() returns trigger language plpgsql as $$ begin insert into steps (entries) select count(*) from changed; return null; end $$;
+        create trigger note after update on auth.credit_entries referencing new table as changed for each statement execute function note()";
+    sqlx::raw_sql(note).execute(&mut outside).await.unwrap();
+    let bystander = with_ledger(&store, &mut outside, "bystander", 3).await;
+    for (name, entries, expected) in [
+        ("ada", 10_000, &[10_000][..]),
+        // The last one is that of the database itself, which finds nothing left.
+        ("bob", 20_001, &[10_000, 10_000, 1, 0]),
+    ] {
+        let user = with_ledger(&store, &mut outside, name, entries).await;
+        let seen = found(&store, &user).await.version;
+        let session = logged_in(&store, &user, name, at(0)).await.id;
+        let other = SessionId::generate(at(0), &OsRandom);
+        for (session, is_deleted, expected) in [(other, false, &[][..]), (session, true, expected)]
+        {
+            let deleted = store.delete_account(user.id, seen, session, at(1), Record::default());
+            assert_eq!(deleted.await.unwrap(), is_deleted, "{name}");
+            let steps: Vec<i64> = sqlx::query_scalar("with done as (delete from steps returning *) select entries from done order by number")
+                .fetch_all(&mut outside)
+                .await
+                .unwrap();
+            assert_eq!(steps, expected, "{name}");
+        }
+        assert_eq!(described(&mut outside, &user).await, (entries, 0), "{name}");
+    }
+    assert_eq!(described(&mut outside, &bystander).await, (3, 3));
+    assert_sound(&store).await;
+}
+
+/// Of whom many entries are described.
+async fn with_ledger(
+    store: &PgStore,
+    outside: &mut PgConnection,
+    name: &str,
+    entries: i64,
+) -> User {
+    let user = registered(store, name).await;
+    for statement in [
+        "insert into auth.credit_accounts (user_id, owner, balance, entries, updated_at) values ($1, $1, $2, $2, now())",
+        "insert into auth.credit_entries (user_id, number, id, kind, change, new_balance, description, caller, created_at)
+         select $1, n, gen_random_uuid(), 'credit_added', 1, n, 'for somebody', 'tests', now() from generate_series(1, $2) n",
+    ] {
+        sqlx::query(statement)
+            .bind(user.id.as_uuid())
+            .bind(entries)
+            .execute(&mut *outside)
+            .await
+            .unwrap();
+    }
+    user
+}
+
+/// How many entries a user has, and how many of them are described.
+async fn described(outside: &mut PgConnection, user: &User) -> (i64, i64) {
+    sqlx::query_as(
+        "select count(*), count(description) from auth.credit_entries where user_id = $1",
+    )
+    .bind(user.id.as_uuid())
+    .fetch_one(outside)
+    .await
+    .unwrap()
 }
 
 /// Each statement has a time limit, and there is no end to what a first sweep may find.

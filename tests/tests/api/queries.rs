@@ -73,10 +73,8 @@ async fn a_request_costs_no_more_round_trips_than_it_needs() {
         count("ask for a reset of nobody", 2);
 
         let body = json!({"current_password": PASSWORD, "new_password": "another long passphrase"});
-        app.put("/auth/users/change-password", body)
-            .by(&ada)
-            .await
-            .ok(200);
+        let answer = app.put("/auth/users/change-password", body).by(&ada).await;
+        let ada = Person::of(answer.ok(200), "another long passphrase");
         count("change the password", 8);
 
         let path = format!("/auth/users/{}/email", ada.id);
@@ -143,6 +141,11 @@ async fn a_request_costs_no_more_round_trips_than_it_needs() {
         count("cancel", 2);
         call("cancel-subscription", json!({"at_period_end": false})).await;
         count("cancel at once", 9);
+
+        let body = json!({"password": ada.password});
+        let gone = app.delete("/auth/users/delete-account").json(body);
+        gone.by(&ada).await.ok(200);
+        count("delete the account", 6);
 
         app.get("/health/ready").await.ok(200);
         count("ready", 1);
