@@ -20,6 +20,9 @@ const KNOWN: [&str; 2] = ["credit_entries_key", "credit_entries_reference"];
 /// What refuses an entry whose account is deleted at the same time.
 const ORPHANED: &str = "credit_accounts_owner_fkey";
 
+/// What refuses a customer that somebody else keeps at the same time: `on conflict` watches one index only, and this is another one.
+const CUSTOMER: &str = "payment_accounts_customer";
+
 /// What an error of the database means to the core: a conflict, an outage or a bug. For a host that does work of its own inside a store
 /// (see [`PgScope`](crate::PgScope)), and wants its outages answered as ours are.
 pub fn classify(error: sqlx::Error) -> StoreError {
@@ -69,11 +72,12 @@ pub(crate) fn is_held(error: &StoreError) -> bool {
         .is_some_and(|error| [FOREIGN_KEY, RESTRICT].contains(&&*code(error)))
 }
 
-/// An entry of the ledger met another transaction: one with its key or its reference, or the deletion of the account.
+/// It met another transaction: an entry of the ledger one with its key or its reference, or the deletion of the account; a customer one that keeps
+/// the same.
 fn met_another(error: &dyn DatabaseError) -> bool {
-    error
-        .constraint()
-        .is_some_and(|constraint| constraint == ORPHANED || KNOWN.contains(&constraint))
+    error.constraint().is_some_and(|constraint| {
+        [ORPHANED, CUSTOMER].contains(&constraint) || KNOWN.contains(&constraint)
+    })
 }
 
 /// Another entry of the ledger has the key or the reference.
@@ -169,7 +173,7 @@ pub(crate) fn ends_a_statement_only(error: &dyn DatabaseError) -> bool {
 mod tests {
     use auth_tests::postgres;
 
-    use super::{KNOWN, ORPHANED, UNIQUE, is_outage};
+    use super::{CUSTOMER, KNOWN, ORPHANED, UNIQUE, is_outage};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_name_here_is_a_unique_constraint_of_the_schema() {
@@ -186,13 +190,13 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_entries_of_the_ledger_meet_is_in_the_schema() {
+    async fn what_meets_another_transaction_is_in_the_schema() {
         let mut outside = postgres::database().await.raw().await;
         let found: Vec<String> = sqlx::query_scalar(
             "select conname::text from pg_constraint where conrelid = 'auth.credit_accounts'::regclass and contype = 'f'
              union all
              select indexrelid::regclass::text from pg_index
-             where indrelid = 'auth.credit_entries'::regclass and indisunique and not indisprimary",
+             where indrelid in ('auth.credit_entries'::regclass, 'auth.payment_accounts'::regclass) and indisunique and not indisprimary",
         )
         .fetch_all(&mut outside)
         .await
@@ -205,7 +209,7 @@ mod tests {
         let [key, reference] = KNOWN;
         assert_eq!(
             found,
-            [ORPHANED, key, reference],
+            [ORPHANED, key, reference, CUSTOMER],
             "left: the schema, right: the names here"
         );
     }

@@ -20,7 +20,8 @@ use auth_core::{
     time::Duration,
     types::{
         AccountKey, AuditEvent, Change, CredentialsVersion, Credits, Digest, Entry, EventOutcome,
-        IdempotencyKey, NewMailedToken, Purpose, Record, ReferenceId, Session, Throttle, User,
+        IdempotencyKey, NewMailedToken, PaymentRef, Purpose, Record, ReferenceId, Session,
+        Throttle, User,
     },
 };
 use auth_store_postgres::{
@@ -781,4 +782,22 @@ async fn a_deletion_that_waited_for_an_entry_takes_its_account_along() {
         assert_eq!(refused, Booking::UnknownUser);
         assert_sound(&two.store).await;
     }
+}
+
+/// `on conflict` watches the index of users, and what refuses here is the one of customers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_that_somebody_becomes_just_now_is_theirs() {
+    let two = Two::begin().await;
+    let bob = registered(&two.store, "bob").await;
+    let customer = PaymentRef::parse("cus_1").unwrap();
+    let first = two.first().await;
+    let kept = first.keep_customer(bob.id, customer.clone()).await.unwrap();
+    assert_eq!(kept.as_ref(), Some(&customer));
+    let kept = two
+        .second(first, |store, ada| async move {
+            let kept = store.keep_customer(ada.id, customer).await;
+            (kept.unwrap(), store.customer(ada.id).await.unwrap())
+        })
+        .await;
+    assert_eq!(kept, (None, None));
 }

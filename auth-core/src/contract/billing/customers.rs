@@ -24,6 +24,17 @@ pub async fn a_customer_is_kept_once(stores: BillingStores) {
     let kept = race_on(handles, keep).await;
     assert!(kept.iter().all(|one| one.is_some() && *one == kept[0]));
     assert_eq!(stores.second.customer(ada.id).await.unwrap(), kept[0]);
+    // The provider makes one for many who ask at once, and each of them brings the same.
+    for number in 0..8 {
+        let user = stores.registered(&format!("user{number}")).await.id;
+        let same = reference(&format!("cus_of_{number}"));
+        let keep = |_, store: Arc<dyn BillingStore>| {
+            let customer = same.clone();
+            async move { store.keep_customer(user, customer).await.unwrap() }
+        };
+        let kept = race_on(handles, keep).await;
+        assert!(kept.iter().all(|one| *one == Some(same.clone())));
+    }
     let nobody = UserId::generate(at(0), &OsRandom);
     let kept = stores.first.keep_customer(nobody, reference("cus_9")).await;
     assert_eq!(kept.unwrap(), None);
