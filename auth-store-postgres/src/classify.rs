@@ -162,6 +162,17 @@ pub(crate) fn leaves_the_connection_clean(error: &sqlx::Error) -> bool {
         .is_some_and(|error| ends_a_statement_only(error) && !code(error).starts_with("25"))
 }
 
+/// The server answered, and nothing was written of a lone statement, or of the transaction that it was part of.
+pub(crate) fn undoes_its_statement(error: &sqlx::Error) -> bool {
+    const CONNECTION: &str = "08"; // as poolers tell it
+    const UNKNOWN: &str = "40003";
+
+    error.as_database_error().is_some_and(|error| {
+        let code = code(error);
+        ends_a_statement_only(error) && code != UNKNOWN && !code.starts_with(CONNECTION)
+    })
+}
+
 /// Not FATAL: the connection goes on.
 pub(crate) fn ends_a_statement_only(error: &dyn DatabaseError) -> bool {
     error

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use metrics::Histogram;
@@ -88,12 +88,21 @@ impl Lender {
         self.turns.is_some()
     }
 
+    /// How long the pool lets one wait for a connection.
+    pub(crate) fn patience(&self) -> Duration {
+        self.pool.options().get_acquire_timeout()
+    }
+
+    /// Somebody has waited since then for what a connection is needed for.
+    pub(crate) fn waited(&self, since: Instant) {
+        self.waits.record(since.elapsed());
+    }
+
     /// Waits for a connection, as long as the pool lets one wait.
     pub(crate) async fn checkout(&self) -> sqlx::Result<Checkout<'_>> {
-        let patience = self.pool.options().get_acquire_timeout();
         let began = Instant::now();
-        let checkout = tokio::time::timeout(patience, self.next()).await;
-        self.waits.record(began.elapsed());
+        let checkout = tokio::time::timeout(self.patience(), self.next()).await;
+        self.waited(began);
         checkout.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 

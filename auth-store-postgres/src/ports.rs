@@ -15,10 +15,10 @@ use auth_core::{
         UserStore,
     },
     types::{
-        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Entry,
-        IdentityLink, KeptEvent, KeptPurchase, MailId, NewAccount, NewMailedToken, NewSession,
-        PasswordHash, PaymentEvent, PaymentRef, Processed, ProviderName, Purpose, Record, Session,
-        SessionId, Subscription, SubscriptionEnd, Throttle, User, UserId,
+        Account, AccountKey, AuditEntry, Change, CredentialsVersion, Credits, Digest, Direction,
+        Entry, IdentityLink, KeptEvent, KeptPurchase, MailId, NewAccount, NewMailedToken,
+        NewSession, PasswordHash, PaymentEvent, PaymentRef, Processed, ProviderName, Purpose,
+        Record, Session, SessionId, Subscription, SubscriptionEnd, Throttle, User, UserId,
     },
 };
 use time::{Duration, OffsetDateTime};
@@ -28,6 +28,7 @@ use crate::{
     PgScope, PgStore,
     classify::{classify, is_held},
     sql::{self, audit, credits, identities, outbox, payments, sessions, tokens, users},
+    together::Together,
     unit::{self, Bond, Unit},
 };
 
@@ -38,13 +39,29 @@ impl PgStore {
         T: Send + 'static,
     {
         let bond = match bond {
-            // See `from_pool`.
-            Bond::Writes if !self.lender.owns_pool() => Bond::Transaction,
+            Bond::Writes => self.writes(),
             bond => bond,
         };
         unit::run(&self.lender, bond, about, unit)
             .await
             .map_err(classify)
+    }
+
+    /// How lone statements write: see [`from_pool`](Self::from_pool).
+    pub(crate) fn writes(&self) -> Bond {
+        if self.lender.owns_pool() {
+            Bond::Writes
+        } else {
+            Bond::Transaction
+        }
+    }
+
+    /// Books an entry in the company of others, or leaves it to go alone.
+    async fn book_together(&self, entry: Entry) -> Result<Together, StoreError> {
+        match entry.direction {
+            Direction::Debit => self.uses.join(self, entry).await,
+            Direction::Credit => Ok(Together::Alone(entry, None)),
+        }
     }
 
     /// Events of payments wait for each other here, before any of them has a connection: in the database a few of them would have them all.
@@ -58,6 +75,12 @@ impl PgStore {
 }
 
 impl PgScope {
+    /// The host's transaction is nobody else's company.
+    #[allow(clippy::unused_async)]
+    async fn book_together(&self, entry: Entry) -> Result<Together, StoreError> {
+        Ok(Together::Alone(entry, None))
+    }
+
     /// The host's transaction has its connection already.
     #[allow(clippy::unused_async)]
     async fn payment_turn(&self) -> Result<Option<OwnedMutexGuard<()>>, StoreError> {
@@ -519,6 +542,10 @@ macro_rules! ports {
         #[async_trait]
         impl CreditStore for $store {
             async fn book(&self, entry: Entry) -> Result<Booking, StoreError> {
+                let (entry, _turn) = match self.book_together(entry).await? {
+                    Together::Booked(entry) => return Ok(Booking::Done(entry)),
+                    Together::Alone(entry, turn) => (entry, turn),
+                };
                 self.run(Bond::Writes, entry, |c, entry| {
                     Box::pin(credits::book(c, entry))
                 })

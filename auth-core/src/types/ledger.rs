@@ -45,6 +45,17 @@ impl Entry {
             && self.description == booked.description
     }
 
+    /// Whether both have one key of one caller, or one reference of one user and kind: at most one of them is booked.
+    pub fn repeats(&self, other: &Self) -> bool {
+        let same_key = self.idempotency_key.is_some()
+            && self.idempotency_key == other.idempotency_key
+            && self.caller == other.caller;
+        let same_reference = self.reference.is_some()
+            && (self.user_id, self.kind, &self.reference)
+                == (other.user_id, other.kind, &other.reference);
+        same_key || same_reference
+    }
+
     /// What it adds to the balance, in hundredths.
     pub const fn change(&self) -> i64 {
         match self.direction {

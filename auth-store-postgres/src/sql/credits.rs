@@ -36,9 +36,6 @@ macro_rules! known {
     };
 }
 
-/// Of how many entries the descriptions go at once: a small part of what a statement has time for.
-pub(super) const STEP: i64 = 10_000;
-
 /// How often an entry is tried that did not fit a moment ago and does now.
 const TRIES: u32 = 3;
 
@@ -172,6 +169,98 @@ async fn write_if_new(
         }
     })
     .transpose()
+}
+
+/// What became of a use among others.
+#[derive(Clone, Copy)]
+pub(crate) enum Line {
+    /// Its number, and the balance after it.
+    Booked(i64, Credits),
+    /// The balance would have sufficed, and somebody holds it.
+    InOtherHands,
+    /// It was booked before, or the balance does not suffice for all uses of its user here, or there is none.
+    Refused,
+}
+
+/// Takes the credits of many uses at once, no two of which are one entry: a statement that waits for no balance. The uses of one user are booked in their
+/// order, all or none.
+///
+/// It waits for keys, holding balances, so it takes them in one order, and not longer than a moment. Sums of `bigint` are `numeric`, so none overflows.
+pub(crate) async fn use_together(
+    connection: &mut PgConnection,
+    uses: &[&Entry],
+) -> sqlx::Result<Vec<Line>> {
+    fn each<'e, T>(uses: &[&'e Entry], value: impl FnMut(&&'e Entry) -> T) -> Vec<T> {
+        uses.iter().map(value).collect()
+    }
+
+    // "held" looks up one account for each user, where a join might read all of them, and judges the newest version of it; "moved" finds the version of its
+    // snapshot, is led from there to that newest one, and need not judge again what is locked by now.
+    let rows = sqlx::query(concat!(
+        "with asked as (
+             select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) with ordinality
+                 as a (user_id, kind, reference, caller, idempotency_key, id, change, description, request_id, created_at, place)
+         ), wanted as (
+             select a.*, sum(a.change) over so_far as change_so_far, row_number() over so_far as nth
+             from (select set_config('lock_timeout', '100ms', true)) as hurry, asked a
+             where not exists (select from auth.credit_entries e where e.caller = a.caller and e.idempotency_key = a.idempotency_key)
+                 and not exists (select from auth.credit_entries e where e.user_id = a.user_id and e.kind = a.kind and e.reference = a.reference)
+             window so_far as (partition by a.user_id order by a.place)
+         ), total as (
+             select user_id, sum(change) as change, count(*) as entries, max(created_at) as updated_at from wanted group by user_id
+         ), held as (
+             select t.* from total t cross join lateral (
+                 select from auth.credit_accounts a where a.user_id = t.user_id and a.owner is not null and a.balance + t.change >= 0
+                 for no key update skip locked
+             ) a
+         ), moved as (
+             update auth.credit_accounts a
+             set balance = a.balance + h.change, entries = a.entries + h.entries, updated_at = h.updated_at
+             from held h where a.user_id = h.user_id
+             returning a.user_id, a.balance - h.change as balance, a.entries - h.entries as entries
+         ), entry as (
+             insert into auth.credit_entries (",
+        entry_columns!(),
+        ")   select w.user_id, m.entries + w.nth, w.id, w.kind, w.change, m.balance + w.change_so_far, w.reference, w.description, w.caller,
+                 w.idempotency_key, w.request_id, w.created_at
+             from wanted w join moved m on m.user_id = w.user_id order by w.caller, w.idempotency_key
+         )
+         select w.place, m.entries + w.nth as number, (m.balance + w.change_so_far)::bigint as new_balance
+         from wanted w join total t on t.user_id = w.user_id left join moved m on m.user_id = w.user_id
+         where m.user_id is not null or exists (
+             select from auth.credit_accounts a where a.user_id = w.user_id and a.owner is not null and a.balance + t.change >= 0
+         )"
+    ))
+    .bind(each(uses, |it| it.user_id.as_uuid()))
+    .bind(each(uses, |it| it.kind.as_str()))
+    .bind(each(uses, |it| it.reference.as_ref().map(ReferenceId::as_str)))
+    .bind(each(uses, |it| it.caller.as_str()))
+    .bind(each(uses, |it| {
+        it.idempotency_key.as_ref().map(IdempotencyKey::as_str)
+    }))
+    .bind(each(uses, |it| it.id.as_uuid()))
+    .bind(each(uses, |it| it.change()))
+    .bind(each(uses, |it| {
+        it.description.as_ref().map(Description::as_str)
+    }))
+    .bind(each(uses, |it| it.request_id.as_deref()))
+    .bind(each(uses, |it| it.created_at))
+    .fetch_all(connection)
+    .await?;
+    let mut lines = vec![Line::Refused; uses.len()];
+    for row in &rows {
+        let place: i64 = row.try_get("place")?; // from 1
+        let line = usize::try_from(place - 1)
+            .ok()
+            .and_then(|at| lines.get_mut(at));
+        if let Some(line) = line {
+            *line = match row.try_get("number")? {
+                Some(number) => Line::Booked(number, credits(row, "new_balance")?),
+                None => Line::InOtherHands,
+            };
+        }
+    }
+    Ok(lines)
 }
 
 fn bound<'q>(
@@ -319,29 +408,6 @@ pub(crate) async fn history(
         entries,
         total: u64::try_from(total).unwrap_or(0),
     }))
-}
-
-/// Forgets what may name a person in the first entries of a user, whose account is about to go, as the database does by itself with all that is left then.
-/// Of a long history that alone would take longer than a statement may.
-pub(super) async fn forget_descriptions(
-    connection: &mut PgConnection,
-    user: UserId,
-    entries: i64,
-) -> sqlx::Result<()> {
-    let mut done = 0;
-    while done < entries {
-        sqlx::query(
-            "update auth.credit_entries set description = null
-             where user_id = $1 and number > $2 and number <= $2 + $3 and description is not null",
-        )
-        .bind(user.as_uuid())
-        .bind(done)
-        .bind(STEP)
-        .execute(&mut *connection)
-        .await?;
-        done += STEP;
-    }
-    Ok(())
 }
 
 pub(crate) async fn accounts(

@@ -10,10 +10,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    append, append_about, bytes, credits, identities,
+    append, append_about, bytes, identities,
     record::{self, record},
     sessions,
 };
+use crate::unit;
 
 /// What [`user`] reads, of the table `u`.
 macro_rules! user_columns {
@@ -417,6 +418,9 @@ async fn update_disabled(
     Ok(done.rows_affected() > 0)
 }
 
+/// How many entries a ledger may have whose descriptions go with the account in a small part of the time that a statement has.
+const SHORT_LEDGER: i64 = 10_000;
+
 async fn delete(
     connection: &mut PgConnection,
     user: UserId,
@@ -440,20 +444,32 @@ async fn delete(
     .bind(seen.as_i64())
     .bind(session.as_uuid())
     .bind(now)
-    .bind(credits::STEP)
+    .bind(SHORT_LEDGER)
     .fetch_optional(&mut *connection)
     .await?;
     let Some(entries) = entries else {
         return Ok(false);
     };
-    if entries > credits::STEP {
-        credits::forget_descriptions(connection, user, entries).await?;
+    if entries > SHORT_LEDGER {
+        let limit = limit_statements(connection, &unit::LONG.as_millis().to_string()).await?;
         sqlx::query("delete from auth.users where id = $1")
             .bind(user.as_uuid())
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
+        limit_statements(connection, &limit).await?;
     }
     Ok(true)
+}
+
+/// Limits the time of each statement of this transaction from now on; the limit until now.
+async fn limit_statements(connection: &mut PgConnection, limit: &str) -> sqlx::Result<String> {
+    sqlx::query_scalar(
+        "with before as materialized (select current_setting('statement_timeout') as value)
+         select value from before, lateral (select set_config('statement_timeout', $1, true) where value is not null) as after",
+    )
+    .bind(limit)
+    .fetch_one(connection)
+    .await
 }
 
 /// The accounts after a place that were never verified, the oldest first.
