@@ -160,6 +160,7 @@ impl Collector {
             .timeout(traces.timeout)
             // Keys are for that address alone.
             .redirect(Policy::none())
+            .no_proxy()
             .user_agent(concat!("auth-service/", env!("CARGO_PKG_VERSION")));
         // It waits for a thread of its own.
         let client = block_in_place(|| client.build())

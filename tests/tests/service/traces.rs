@@ -280,6 +280,26 @@ async fn headers_for_traces_are_sent_alone_wherever_they_and_others_are_set() {
     }
 }
 
+/// It would read them, and the keys with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_take_no_way_through_a_proxy_of_the_machine() {
+    let (address, received) = collector().await;
+    let (proxy, passed) = collector().await;
+    let home = Home::new();
+    let service = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"]
+        .into_iter()
+        .fold(traced(&home, &address), |launch, name| {
+            launch.set(name, &proxy)
+        })
+        .start()
+        .await;
+    service.get("/health").await.ok(200);
+    let ended = service.stop().await;
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(!received.lock().unwrap().is_empty(), "{ended:?}");
+    assert!(passed.lock().unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_env_file_says_of_sampling_is_obeyed() {
     let (address, received) = collector().await;
