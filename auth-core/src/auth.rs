@@ -324,7 +324,10 @@ impl AuthBuilder {
         let passwords =
             PasswordPool::start(self.hashing, self.hashing_queue, Arc::clone(&self.random))
                 .map_err(BuildError::Threads)?;
-        self.oauth.providers.keys().for_each(meters::expect_back);
+        self.oauth
+            .providers
+            .keys()
+            .for_each(meters::register_callbacks);
         Ok(Auth {
             store: self.store,
             shared: Arc::new(Shared {

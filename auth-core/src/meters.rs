@@ -34,7 +34,7 @@ impl Meters {
 }
 
 /// What may become of a browser that came back from a provider of sign-ins.
-const CAME_BACK: [&str; 12] = [
+const CALLBACK_OUTCOMES: [&str; 12] = [
     "succeeded",
     "account_exists",
     "email_not_verified",
@@ -50,7 +50,8 @@ const CAME_BACK: [&str; 12] = [
 ];
 
 /// Of browsers that came back from a provider. Each took its time there, so the counter is looked up for it.
-pub(crate) fn came_back(provider: &ProviderName, outcome: &'static str) -> Counter {
+pub(crate) fn callback_ended(provider: &ProviderName, outcome: &'static str) -> Counter {
+    debug_assert!(CALLBACK_OUTCOMES.contains(&outcome), "{outcome}");
     counter!(
         description: "Browsers that came back from a provider of sign-ins, by what became of them",
         "auth_oauth_callbacks_total",
@@ -60,9 +61,9 @@ pub(crate) fn came_back(provider: &ProviderName, outcome: &'static str) -> Count
 }
 
 /// From zero on, or the first of a kind would be no increase.
-pub(crate) fn expect_back(provider: &ProviderName) {
-    for outcome in CAME_BACK {
-        drop(came_back(provider, outcome));
+pub(crate) fn register_callbacks(provider: &ProviderName) {
+    for outcome in CALLBACK_OUTCOMES {
+        drop(callback_ended(provider, outcome));
     }
 }
 

@@ -179,6 +179,14 @@ async fn browsers_that_come_back_are_counted_by_what_became_of_them() {
     let denied = browser.come_back("google", &denied).await;
     assert_eq!(told_page(&denied)["error"], "provider_error");
 
+    // Nobody said no to that.
+    for said in ["server_error", "temporarily_unavailable", "invalid_scope"] {
+        let there = start_for_page(&service, &mut browser).await;
+        let query = format!("error={said}&state={}", state_of(&there));
+        let failed = browser.come_back("google", &query).await;
+        assert_eq!(told_page(&failed)["error"], "provider_error");
+    }
+
     for _ in 0..2 {
         let there = start_for_page(&service, &mut browser).await;
         let query = google.sign_in(&there, "unverified1").await;
@@ -197,9 +205,10 @@ async fn browsers_that_come_back_are_counted_by_what_became_of_them() {
     for (outcome, count) in [
         ("succeeded", 1.0),
         ("provider_refused", 1.0),
+        ("provider_failed", 1.0),
         ("email_not_verified", 2.0),
         ("invalid_state", 1.0),
-        ("provider_unavailable", 1.0),
+        ("provider_unavailable", 3.0),
         ("account_exists", 0.0),
     ] {
         let labels = [("provider", "google"), ("outcome", outcome)];

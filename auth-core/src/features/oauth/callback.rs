@@ -85,11 +85,12 @@ impl Auth {
         client: &Client,
     ) -> Result<SignedIn, CallbackError> {
         let provider = self.shared.oauth.provider(provider)?;
+        let refusal = refusal(callback.error.as_deref());
         let ended = self.come_back(provider, callback, client).await;
         if let Err(failed) = &ended {
             super::log_failure(provider, &failed.error);
         }
-        meters::came_back(&provider.name, outcome(&ended)).increment(1);
+        meters::callback_ended(&provider.name, outcome(&ended, refusal)).increment(1);
         ended
     }
 
@@ -257,13 +258,22 @@ impl Auth {
     }
 }
 
-/// For the numbers: what a client is told as one code may be the will of a person, or an outage.
-const fn outcome(ended: &Result<SignedIn, CallbackError>) -> &'static str {
+/// For the numbers (RFC 6749 §4.1.2.1): what a client is told as one code is the will of a person, an outage, or a fault of us or the provider.
+fn refusal(said: Option<&str>) -> &'static str {
+    match said {
+        Some("access_denied") => "provider_refused",
+        Some("server_error" | "temporarily_unavailable") => "provider_unavailable",
+        // Or nothing, with a token that is not believed.
+        _ => "provider_failed",
+    }
+}
+
+const fn outcome(ended: &Result<SignedIn, CallbackError>, refusal: &'static str) -> &'static str {
     match ended {
         Ok(_) => "succeeded",
         Err(failed) => match &failed.error {
             Error::ProviderFailed(_) => "provider_failed",
-            Error::ProviderRefused(_) => "provider_refused",
+            Error::ProviderRefused(_) => refusal,
             Error::ProviderUnavailable(_) => "provider_unavailable",
             error => error.code(),
         },
