@@ -39,7 +39,7 @@ pub(crate) fn run(what: &Config) -> Result<bool, Unsaid> {
             Ok(true)
         }
         Err(faults) => {
-            complain_of(&faults);
+            complain_of(&faults.lines);
             Ok(false)
         }
     }

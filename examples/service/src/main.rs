@@ -161,8 +161,12 @@ fn obey(command: Command) -> Result<ExitCode, BoxError> {
     let settings = match Settings::read() {
         Ok(settings) => settings,
         Err(faults) => {
-            complain_of(&faults);
-            return Ok(ExitCode::from(WRONG_SETTINGS));
+            complain_of(&faults.lines);
+            return Ok(if faults.may_pass {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::from(WRONG_SETTINGS)
+            });
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -502,7 +506,12 @@ fn greeting(
         ),
     }
     if let Some(address) = numbers {
-        line("metrics", &format!("http://{address}/metrics"));
+        let here = reachable(address);
+        let mut told = format!("http://{address}/metrics");
+        if here != address {
+            let _ = write!(told, " (this machine: http://{here}/metrics)");
+        }
+        line("metrics", &told);
     }
     if let Some(traces) = &settings.traces {
         line("traces", &traces.endpoint);

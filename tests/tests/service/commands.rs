@@ -11,6 +11,8 @@ use auth_tests::{
 };
 use serde_json::{Value, json};
 
+use crate::start::WRONG_SETTINGS;
+
 const SECRET: &str = "0fX3mN8qLr5tVw2yZb6cKd9eHg1jPs4u";
 
 #[track_caller]
@@ -277,7 +279,7 @@ async fn a_command_does_its_work_and_does_not_panic_when_nobody_listens() {
         assert!(unsaid.stderr.ends_with(told), "{arguments}: {unsaid:?}");
     }
     let wrong = home.service().set("PORT", "x").log(closed_pipe());
-    ended(&wrong.args("mail list").run().await, 78);
+    ended(&wrong.args("mail list").run().await, WRONG_SETTINGS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

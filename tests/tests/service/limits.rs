@@ -9,6 +9,8 @@ use auth_tests::{
 };
 use serde_json::json;
 
+use crate::start::WRONG_SETTINGS;
+
 const ALONE: &str = "limits are those of this process alone";
 const AGAIN: &str = "limits are shared by Redis again";
 /// How long one of a hundred a minute takes to come back.
@@ -147,7 +149,7 @@ async fn an_authority_that_is_none_stops_the_start() {
     let launch = home.service().set("REDIS_URL", "rediss://redis.test.org");
     let ended = launch.set("REDIS_CA_FILE", file.to_str().unwrap()).run();
     let ended = ended.await;
-    assert_eq!(ended.status.code(), Some(78), "{ended:?}");
+    assert_eq!(ended.status.code(), Some(WRONG_SETTINGS), "{ended:?}");
     assert!(ended.stderr.contains("REDIS_CA_FILE"), "{ended:?}");
 }
 

@@ -26,7 +26,7 @@ fn files(home: &Home) -> BTreeSet<String> {
 }
 
 /// Tells whoever starts it that another start changes nothing.
-const WRONG_SETTINGS: i32 = 78;
+pub(crate) const WRONG_SETTINGS: i32 = 78;
 
 /// It ended for its settings, with these lines, and served nobody.
 #[track_caller]
@@ -169,12 +169,11 @@ async fn every_fault_of_the_settings_is_told_at_once() {
         .set("LOG_LEVEL", "loud")
         .set("MAIL_FROM", "nobody")
         .set("PORT", "80000")
-        .set("SERVICE_NAME_FILE", "not-there")
         .set("UNVERIFIED_ACCOUNT_TTL", "5 minutes")
         .run()
         .await;
     let lines = [
-        "auth-service cannot start; 14 setting(s) to mend:",
+        "auth-service cannot start; 13 setting(s) to mend:",
         "  DATABASE_URL: must be sqlite:PATH, sqlite::memory: or postgres://…",
         "  DEBUG: must be true or false",
         "  LOG_LEVEL: must be trace, debug, info, warn or error",
@@ -183,7 +182,6 @@ async fn every_fault_of_the_settings_is_told_at_once() {
         "  HOST: must be an IP address",
         "  INTERNAL_API_KEYS: must be name:key,name:key",
         "  PORT: must be a number from 0 to 65535",
-        "  SERVICE_NAME_FILE: the file cannot be read (entity not found)",
         "  ALGORITHM: the algorithm is not one of HS256, HS384, HS512",
         "  SECRET_KEY: must be set outside of development; `openssl rand -base64 48` makes one",
         "  ACCESS_TOKEN_EXPIRE_MINUTES: must be a number of minutes from 1 to 1440",
@@ -198,6 +196,31 @@ async fn every_fault_of_the_settings_is_told_at_once() {
         "  ENVIRONMENT: must be development, test, staging or production",
     ];
     refused(&ended, &lines);
+}
+
+/// A mount comes later, and a disk is full for a while: the unit tries again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_or_written_ends_the_start_with_status_1() {
+    for (name, value, told) in [
+        (
+            "SERVICE_NAME_FILE",
+            "not-there",
+            "SERVICE_NAME_FILE: the file cannot be read (entity not found)",
+        ),
+        (
+            "DATABASE_URL",
+            "sqlite:not-there/auth.db",
+            "not-there/auth.secrets: No such file or directory (os error 2)",
+        ),
+    ] {
+        let ended = Home::new().service().set(name, value).run().await;
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let lines = [
+            "auth-service cannot start; 1 setting(s) to mend:",
+            &format!("  {told}"),
+        ];
+        assert_eq!(ended.stderr.lines().collect::<Vec<_>>(), lines);
+    }
 }
 
 /// Or it would say the same every two seconds, for ever.

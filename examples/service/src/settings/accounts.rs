@@ -64,15 +64,12 @@ fn signing_keys(
     generated: Option<String>,
 ) -> Option<SigningKeys> {
     let algorithm = reader.or("ALGORITHM", Algorithm::default(), Algorithm::parse);
-    let told = reader.faults.len();
     let secret = match reader.get("SECRET_KEY").or(generated) {
         Some(secret) => Secret::new(secret),
         // A database in memory: nothing outlives the process, its key neither.
         None if environment == Environment::Development => Secret::new(secrets::draw()),
-        // Why there is none is told.
-        None if reader.faults.len() > told => return None,
         None => {
-            reader.fault(
+            reader.require(
                 "SECRET_KEY",
                 "must be set outside of development; `openssl rand -base64 48` makes one",
             );

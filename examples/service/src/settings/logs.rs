@@ -65,17 +65,13 @@ fn logstash(reader: &mut Reader) -> Option<Destination> {
         let port = text.parse().ok().filter(|port| *port > 0);
         port.ok_or("must be a number from 1 to 65535")
     });
-    let ca = reader.optional("SYSLOG_CA_FILE", |file| {
-        std::fs::read(file)
-            .map(Secret::new)
-            .map_err(|error| format!("the file cannot be read ({})", error.kind()))
-    });
+    let ca = reader.file("SYSLOG_CA_FILE").map(Secret::new);
     let tls = reader.or("SYSLOG_TLS", false, flag);
     if !is_enabled {
         return None;
     }
     let Some(host) = host else {
-        reader.fault("SYSLOG_HOST", "must be set where ENABLE_LOGSTASH is true");
+        reader.require("SYSLOG_HOST", "must be set where ENABLE_LOGSTASH is true");
         return None;
     };
     let destination = Destination {

@@ -64,9 +64,7 @@ impl Mail {
             Email::parse(text).map_err(|_| "must be an e-mail address")
         });
         let relay = if reader.is_set("MAIL_SERVER") {
-            if !reader.is_set("MAIL_FROM") {
-                reader.fault("MAIL_FROM", "must be set where MAIL_SERVER is");
-            }
+            reader.require("MAIL_FROM", "must be set where MAIL_SERVER is");
             Some(relay(reader, sender.as_ref(), production)?)
         } else {
             for name in OF_THE_SERVER {
@@ -117,16 +115,14 @@ fn relay(reader: &mut Reader, sender: Option<&Sender>, production: bool) -> Opti
         ("MAIL_USERNAME", "MAIL_PASSWORD"),
         ("MAIL_PASSWORD", "MAIL_USERNAME"),
     ] {
-        if !reader.is_set(name) && reader.is_set(other) {
-            reader.fault(name, format_args!("must be set where {other} is"));
+        if reader.is_set(other) {
+            reader.require(name, format_args!("must be set where {other} is"));
         }
     }
     if production && password.as_deref().is_some_and(has_placeholder_word) {
         reader.fault("MAIL_PASSWORD", "looks like a placeholder");
     }
-    let roots = reader.optional("MAIL_CA_FILE", |file| {
-        std::fs::read(file).map_err(|error| format!("the file cannot be read ({})", error.kind()))
-    });
+    let roots = reader.file("MAIL_CA_FILE");
 
     let host = host?;
     let mut builder = SmtpMailer::builder(&host, sender?.clone())

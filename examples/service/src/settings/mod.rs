@@ -16,9 +16,9 @@ mod traces;
 
 use std::{io, path::Path, str::FromStr};
 
-use auth_core::Templates;
+use auth_core::{TemplateError, Templates};
 
-use self::reader::Reader;
+use self::reader::{Reader, is_of_system};
 pub(crate) use self::{
     accounts::Accounts,
     database::Database,
@@ -91,9 +91,18 @@ impl FromStr for Environment {
 
 type ReadSecrets = fn(&Path) -> io::Result<Generated>;
 
+/// What is wrong with the settings.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    /// One a fault.
+    pub(crate) lines: Vec<String>,
+    /// Whether one is of a file that could not be read or written, and so may pass without another setting.
+    pub(crate) may_pass: bool,
+}
+
 /// The settings as they stand, right or wrong.
 pub(crate) struct Look {
-    pub(crate) outcome: Result<Settings, Vec<String>>,
+    pub(crate) outcome: Result<Settings, Faults>,
     /// Everything that was asked for, by name.
     pub(crate) settings: Vec<Setting>,
 }
@@ -102,8 +111,8 @@ impl Settings {
     /// Reads the environment, `.env` and, in development, the generated secrets beside the database.
     ///
     /// # Errors
-    /// One line a fault, all of them.
-    pub(crate) fn read() -> Result<Self, Vec<String>> {
+    /// All faults.
+    pub(crate) fn read() -> Result<Self, Faults> {
         Self::with(&mut Reader::from_environment()?, secrets::read_or_generate)
     }
 
@@ -121,10 +130,13 @@ impl Settings {
         }
     }
 
-    fn with(reader: &mut Reader, secrets: ReadSecrets) -> Result<Self, Vec<String>> {
+    fn with(reader: &mut Reader, secrets: ReadSecrets) -> Result<Self, Faults> {
         match Self::parse(reader, secrets) {
             Some(settings) if reader.faults.is_empty() => Ok(settings),
-            _ => Err(std::mem::take(&mut reader.faults)),
+            _ => Err(Faults {
+                lines: std::mem::take(&mut reader.faults),
+                may_pass: reader.may_pass,
+            }),
         }
     }
 
@@ -136,6 +148,7 @@ impl Settings {
             // Not for a guess: with a wrong ENVIRONMENT this would be one.
             Some(file) if environment == Environment::Development && reader.faults.is_empty() => {
                 secrets(&file).unwrap_or_else(|error| {
+                    reader.may_pass |= is_of_system(&error);
                     reader.faults.push(format!("{}: {error}", file.display()));
                     Generated::default()
                 })
@@ -147,9 +160,7 @@ impl Settings {
         let server = Server::read(reader, production, generated.internal_api_key);
         let sign_in = SignIn::read(reader, production);
         let payments = Payments::read(reader, production);
-        let templates = reader.optional("MAIL_TEMPLATES", |folder| {
-            Templates::with_overrides(folder.as_ref()).map_err(|error| chain(&error))
-        });
+        let templates = templates(reader);
         let accounts = Accounts::read(reader, environment, generated.secret_key);
         let mut notes = Vec::new();
         let traces = Traces::read(reader, production, &mut notes);
@@ -174,6 +185,20 @@ impl Settings {
             notes,
         })
     }
+}
+
+fn templates(reader: &mut Reader) -> Option<Templates> {
+    const NAME: &str = "MAIL_TEMPLATES";
+    let folder = reader.get(NAME)?;
+    let templates = Templates::with_overrides(folder.as_ref());
+    templates
+        .map_err(|error| {
+            if let TemplateError::Unreadable { source, .. } = &error {
+                reader.may_pass |= is_of_system(source);
+            }
+            reader.fault(NAME, chain(&error));
+        })
+        .ok()
 }
 
 /// Words that stand in examples, and keys with hardly any entropy.
@@ -206,10 +231,14 @@ fn has_placeholder_word(secret: &str) -> bool {
 mod tests {
     use std::collections::HashMap;
 
-    use super::{Environment, Reader, Settings};
+    use super::{Environment, Faults, Reader, Settings};
     use crate::secrets::read_or_generate;
 
     fn parse(values: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        read(values).map_err(|faults| faults.lines)
+    }
+
+    fn read(values: &[(&str, &str)]) -> Result<Settings, Faults> {
         let values: HashMap<_, _> = values
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -474,6 +503,7 @@ mod tests {
             ("MAIL_FROM", "auth@test.org"),
         ];
         assert!(parse(&good).is_ok());
+        let empty = empty.to_str().unwrap();
         for name in ["SECRET_KEY", "FRONTEND_URL", "MAIL_FROM"] {
             let file = format!("{name}_FILE");
             let with = |path| {
@@ -484,12 +514,66 @@ mod tests {
             let missing = with("/nowhere/at/all");
             assert_eq!(missing.len(), 1, "{missing:?}");
             assert!(missing[0].starts_with(&format!("{file}: ")), "{missing:?}");
-            let none = with(empty.to_str().unwrap());
-            assert_eq!(none.len(), 1, "{none:?}");
-            assert!(
-                none[0].starts_with(&format!("{name}: must be set")),
-                "{none:?}"
-            );
+            for path in [empty, "/dev/null"] {
+                let none = with(path);
+                assert_eq!(none.len(), 1, "{path}: {none:?}");
+                let told = format!("{name}: must be set");
+                assert!(none[0].starts_with(&told), "{path}: {none:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_device_switches_nothing_on_and_is_missing_where_it_is_needed() {
+        let base = [("DATABASE_URL", "sqlite::memory:")];
+        let stripe = [
+            ("STRIPE_SECRET_KEY", "sk_test_hunter2"),
+            ("STRIPE_WEBHOOK_SECRET_FILE", "/dev/null"),
+            ("CATALOG_FILE", "/dev/null"),
+        ];
+        let faults = parse(&[&base[..], &stripe].concat()).err().unwrap();
+        let missing = "STRIPE_WEBHOOK_SECRET: is missing";
+        assert!(
+            faults.iter().any(|fault| fault.starts_with(missing)),
+            "{faults:?}"
+        );
+        for name in [
+            "GOOGLE_CLIENT_ID_FILE",
+            "MAIL_SERVER_FILE",
+            "STRIPE_WEBHOOK_SECRET_FILE",
+        ] {
+            let settings = parse(&[base[0], (name, "/dev/null")]).unwrap();
+            let mail = settings.mail.relay.is_none();
+            let others = settings.payments.is_none() && settings.sign_in.google.is_none();
+            assert!(mail && others, "{name}");
+        }
+    }
+
+    /// A service manager that knows better than to start it again would leave it down.
+    #[test]
+    fn what_cannot_be_read_yet_may_pass_and_what_is_wrong_in_a_file_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let no_text = dir.path().join("no-text");
+        std::fs::write(&no_text, [0xff]).unwrap();
+        let no_text = no_text.to_str().unwrap();
+        let nowhere = "/nowhere/at/all";
+        // Which does not pass, and is no matter beside one that may.
+        let wrong = ("PORT", "80000");
+        for (name, value, passes) in [
+            ("BCRYPT_COST", "3", false),
+            ("CATALOG_FILE", nowhere, true),
+            ("DATABASE_URL", "sqlite:/nowhere/at/all.db", true),
+            ("MAIL_TEMPLATES", nowhere, true),
+            ("OTEL_SERVICE_NAME_FILE", nowhere, false),
+            ("REDIS_CA_FILE", nowhere, true),
+            ("REDIS_CA_FILE", no_text, false),
+            ("SERVICE_NAME_FILE", nowhere, true),
+            ("SERVICE_NAME_FILE", no_text, false),
+            ("SYSLOG_CA_FILE", nowhere, true),
+        ] {
+            let values = [("DATABASE_URL", "sqlite::memory:"), wrong, (name, value)];
+            let faults = read(&values).err().unwrap();
+            assert_eq!(faults.may_pass, passes, "{name}={value}: {faults:?}");
         }
     }
 }

@@ -63,9 +63,7 @@ impl Payments {
             return None;
         }
         for name in NAMES {
-            if !reader.is_set(name) {
-                reader.fault(name, "is missing, and other settings of Stripe are there");
-            }
+            reader.require(name, "is missing, and other settings of Stripe are there");
         }
         let provider = reader.optional("STRIPE_SECRET_KEY", |key| {
             StripeProvider::new(&Secret::new(key.to_owned()))
@@ -97,10 +95,7 @@ fn catalogue(reader: &mut Reader, file: &str) -> Option<Catalogue> {
     let toml = match std::fs::read_to_string(file) {
         Ok(toml) => toml,
         Err(error) => {
-            reader.fault(
-                "CATALOG_FILE",
-                format_args!("the file cannot be read ({})", error.kind()),
-            );
+            reader.unread("CATALOG_FILE", &error);
             return None;
         }
     };

@@ -2,36 +2,44 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fmt::Display,
     fs, io,
+    rc::Rc,
 };
+
+use super::Faults;
 
 /// Looks names up and collects what is wrong.
 #[derive(Default)]
 pub(super) struct Reader {
     pub(super) values: HashMap<String, String>,
     pub(super) faults: Vec<String>,
+    /// Whether one of them may be gone when the service is started again.
+    pub(super) may_pass: bool,
     /// Names whose values are not UTF-8.
     pub(super) unreadable: Vec<String>,
     /// Names that a value was asked for.
     pub(super) asked: BTreeSet<String>,
     /// Names whose values `.env` holds and the environment does not.
     pub(super) from_dot_env: HashSet<String>,
+    /// What files said that values come from. A pipe says it once.
+    pub(super) files: HashMap<String, Content>,
 }
+
+pub(super) type Content = Result<Option<String>, Rc<io::Error>>;
 
 impl Reader {
     #[allow(clippy::disallowed_methods)] // the one place that asks the environment
-    pub(super) fn from_environment() -> Result<Self, Vec<String>> {
+    pub(super) fn from_environment() -> Result<Self, Faults> {
         let mut values = HashMap::new();
         // Of this folder only: one that somebody else can write to must not be searched for.
         match dotenvy::from_path_iter(".env") {
             Ok(entries) => {
                 for entry in entries {
-                    let (name, value) =
-                        entry.map_err(|_| vec![".env: cannot be parsed".to_owned()])?;
+                    let (name, value) = entry.map_err(of_dot_env)?;
                     values.insert(name, value);
                 }
             }
             Err(dotenvy::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => return Err(vec![".env: cannot be read".to_owned()]),
+            Err(error) => return Err(of_dot_env(error)),
         }
         let mut reader = Self {
             from_dot_env: values.keys().cloned().collect(),
@@ -61,13 +69,31 @@ impl Reader {
         }
     }
 
-    /// Whether there is a value, or something in its place: in a file that is not empty, or that cannot be read.
-    pub(super) fn is_set(&self, name: &str) -> bool {
+    /// A fault about a file that cannot be read.
+    pub(super) fn unread(&mut self, name: &str, error: &io::Error) {
+        self.may_pass |= is_of_system(error);
+        self.fault(
+            name,
+            format_args!("the file cannot be read ({})", error.kind()),
+        );
+    }
+
+    /// A fault, unless there is a value, or another fault in its place.
+    pub(super) fn require(&mut self, name: &str, why: impl Display) {
+        if !self.is_set(name) {
+            self.fault(name, why);
+        }
+    }
+
+    /// Whether [`get`](Self::get) gives a value, or tells a fault in its place.
+    pub(super) fn is_set(&mut self, name: &str) -> bool {
         let file_name = format!("{name}_FILE");
         self.set(name).is_some()
             || self.is_unreadable(name)
             || self.is_unreadable(&file_name)
-            || self.set(&file_name).is_some_and(|file| !is_empty(&file))
+            || self
+                .set(&file_name)
+                .is_some_and(|file| !matches!(self.content(&file), Ok(None)))
     }
 
     fn is_unreadable(&self, name: &str) -> bool {
@@ -99,11 +125,29 @@ impl Reader {
                 format_args!("is set, and so is {file_name}: one of the two"),
             );
         }
-        content(&file).unwrap_or_else(|error| {
-            let told = format_args!("the file cannot be read ({})", error.kind());
-            self.fault(&file_name, told);
+        self.content(&file).unwrap_or_else(|error| {
+            self.unread(&file_name, &error);
             None
         })
+    }
+
+    /// What a file says, without the end of its line; `None` when that is nothing.
+    fn content(&mut self, file: &str) -> Content {
+        let read = || {
+            let text = fs::read_to_string(file)?;
+            let text = text.trim_end_matches(['\r', '\n']);
+            Ok((!text.is_empty()).then(|| text.to_owned()))
+        };
+        let files = self.files.entry(file.to_owned());
+        files.or_insert_with(|| read().map_err(Rc::new)).clone()
+    }
+
+    /// What is in the file whose path is the value.
+    pub(super) fn file(&mut self, name: &str) -> Option<Vec<u8>> {
+        let path = self.get(name)?;
+        fs::read(path)
+            .map_err(|error| self.unread(name, &error))
+            .ok()
     }
 
     /// Names that begin so, are set, and that no value was asked for, in their order.
@@ -111,7 +155,7 @@ impl Reader {
         let is_unasked = |name: &&String| {
             let asked = name.strip_suffix("_FILE").unwrap_or(name);
             name.starts_with(prefix)
-                && self.is_set(name)
+                && self.set(name).is_some()
                 && !self.asked.contains(*name)
                 && !self.asked.contains(asked)
         };
@@ -125,9 +169,10 @@ impl Reader {
 
     /// Reads what has no effect now: it is looked up, and so can be shown, and none of it is a fault.
     pub(super) fn idly<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
-        let told = self.faults.len();
+        let (told, may_pass) = (self.faults.len(), self.may_pass);
         let value = read(self);
         self.faults.truncate(told);
+        self.may_pass = may_pass;
         value
     }
 
@@ -150,17 +195,18 @@ impl Reader {
     }
 }
 
-/// What a file says, without the end of its line; `None` when that is nothing.
-fn content(file: &str) -> io::Result<Option<String>> {
-    let text = fs::read_to_string(file)?;
-    let text = text.trim_end_matches(['\r', '\n']);
-    Ok((!text.is_empty()).then(|| text.to_owned()))
+/// Whether it is about where a file lies, which may change without the settings, and not about what is in it.
+pub(super) fn is_of_system(error: &io::Error) -> bool {
+    error.raw_os_error().is_some()
 }
 
-/// Of files only: what a pipe says can be read once.
-fn is_empty(file: &str) -> bool {
-    let is_file = fs::metadata(file).is_ok_and(|about| about.is_file());
-    is_file && matches!(content(file), Ok(None))
+fn of_dot_env(error: dotenvy::Error) -> Faults {
+    let may_pass = matches!(error, dotenvy::Error::Io(error) if is_of_system(&error));
+    let what = if may_pass { "read" } else { "parsed" };
+    Faults {
+        lines: vec![format!(".env: cannot be {what}")],
+        may_pass,
+    }
 }
 
 pub(super) fn flag(text: &str) -> Result<bool, &'static str> {

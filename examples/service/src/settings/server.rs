@@ -136,9 +136,7 @@ fn origin(text: &str) -> Option<HeaderValue> {
 
 fn redis(reader: &mut Reader, production: bool) -> Option<RedisLimits> {
     let url = reader.get("REDIS_URL");
-    let roots = reader.optional("REDIS_CA_FILE", |file| {
-        std::fs::read(file).map_err(|error| format!("the file cannot be read ({})", error.kind()))
-    });
+    let roots = reader.file("REDIS_CA_FILE");
     let url = url?;
     if production && !is_private(&url) {
         reader.fault(
@@ -182,18 +180,14 @@ fn per_minute(reader: &mut Reader, name: &str, default: u32) -> NonZeroU32 {
 fn frontend(reader: &mut Reader, production: bool) -> Option<Links> {
     let frontend = reader.optional("FRONTEND_URL", Links::to);
     match &frontend {
-        None if production && !reader.is_set("FRONTEND_URL") => {
-            reader.fault(
-                "FRONTEND_URL",
-                "must be set in production: mailed links lead there",
-            );
-        }
-        Some(links) if production && !links.base().starts_with("https://") => {
-            reader.fault(
-                "FRONTEND_URL",
-                "must be https in production: mailed links carry tokens",
-            );
-        }
+        None if production => reader.require(
+            "FRONTEND_URL",
+            "must be set in production: mailed links lead there",
+        ),
+        Some(links) if production && !links.base().starts_with("https://") => reader.fault(
+            "FRONTEND_URL",
+            "must be https in production: mailed links carry tokens",
+        ),
         _ => {}
     }
     frontend

@@ -105,11 +105,11 @@ impl Reader {
             .collect()
     }
 
-    pub(super) fn source(&self, name: &str) -> Source {
-        if let Some(file) = self.set(&format!("{name}_FILE")) {
-            Source::File(file)
-        } else if !self.is_set(name) {
+    pub(super) fn source(&mut self, name: &str) -> Source {
+        if !self.is_set(name) {
             Source::Default
+        } else if let Some(file) = self.set(&format!("{name}_FILE")) {
+            Source::File(file)
         } else if self.is_in_dot_env(name) {
             Source::DotEnv
         } else {

@@ -53,7 +53,7 @@ fn google(reader: &mut Reader, production: bool) -> Option<Google> {
             } else {
                 "GOOGLE_CLIENT_SECRET"
             };
-            reader.fault(
+            reader.require(
                 missing,
                 "is missing, and other settings of Google are there",
             );

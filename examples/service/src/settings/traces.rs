@@ -74,6 +74,8 @@ impl Traces {
         if let Some(name) = name
             && cfg!(feature = "otel")
         {
+            // What is wrong with it counts now.
+            reader.get(DISABLED);
             if !matches!(&*disabled, "" | "false") {
                 notes.push(format!("{DISABLED} is not true: spans are sent"));
             }
@@ -225,18 +227,23 @@ fn endpoint(text: &str) -> Result<(String, bool), &'static str> {
     Ok((text.to_owned(), is_private))
 }
 
-/// `name=value,name=value`, the values percent-encoded.
+/// `name=value,name=value`, the values percent-encoded. Of a name that is there twice, the last one counts.
 fn headers(text: &str) -> Result<HeaderMap, &'static str> {
-    text.split(',')
-        .map(|entry| {
-            let (name, value) = entry.trim().split_once('=')?;
-            let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
-            let mut value = HeaderValue::try_from(&*value).ok()?;
-            value.set_sensitive(true);
-            Some((HeaderName::try_from(name.trim()).ok()?, value))
-        })
-        .collect::<Option<_>>()
-        .ok_or("must be name=value,name=value with percent-encoded values")
+    let mut headers = HeaderMap::new();
+    for entry in text.split(',') {
+        let (name, value) =
+            header(entry).ok_or("must be name=value,name=value with percent-encoded values")?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+fn header(entry: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = entry.split_once('=')?;
+    let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+    let mut value = HeaderValue::try_from(&*value).ok()?;
+    value.set_sensitive(true);
+    Some((HeaderName::try_from(name.trim()).ok()?, value))
 }
 
 #[cfg(test)]
@@ -415,7 +422,7 @@ mod tests {
                 "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
                 "http://127.0.0.1:4319/",
             ),
-            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-of=traces"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-of=old, X-Of=traces"),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "3000"),
         ];
         // And those of all signals are not judged: 4317 is where gRPC is spoken.
@@ -469,6 +476,17 @@ mod tests {
             assert!(traces.is_some(), "{no}");
             assert_eq!(notes, told, "{no}");
         }
+    }
+
+    #[test]
+    fn whether_spans_are_disabled_must_be_readable_where_a_collector_is_set() {
+        let unreadable = ("OTEL_SDK_DISABLED_FILE", "/nowhere/at/all");
+        let (_, _, reader) = read(true, &[unreadable]);
+        assert!(reader.faults.is_empty(), "{:?}", reader.faults);
+        let faults = read(false, &[COLLECTOR, unreadable]).2.faults;
+        // Without traces, none of their settings is judged.
+        assert_eq!(faults.len(), usize::from(cfg!(feature = "otel")));
+        assert!(faults.iter().all(|fault| fault.starts_with(unreadable.0)));
     }
 
     #[cfg(feature = "otel")]
