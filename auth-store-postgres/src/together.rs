@@ -3,13 +3,13 @@
 //! A use costs little beside the round trip that asks for it and the commit that flushes it. Nobody waits for company: a use that finds its lane free goes
 //! alone at once, and whoever comes while it is under way is a company at once. Those who come while a company is under way are the next one.
 //!
-//! 1. Uses of one user are in one lane, so two companies of a process never meet at a balance.
+//! 1. Uses of one user are in one lane, so the companies of a process hardly meet at a balance.
 //! 2. A company waits for no balance, and not long for a key that somebody else is just using. Whoever finds their balance in other hands is in the next
-//!    companies, and goes alone when that lasts: one account that somebody holds holds up nobody else here.
+//!    companies, and goes alone when that lasts: one account that somebody holds holds up nobody else, while there are connections for those who wait alone.
 //! 3. What a company does not book goes alone, and is answered as if it always had: what is refused, what was booked before, and all of it when the server
 //!    refused the statement. Of a company whose end nobody knows, nobody is tried again.
 //! 4. [`Companies`] tells each of those who wait. It lives in the runtime of whoever was the first of them, so it may stand still: whoever is not told in
-//!    time and has not begun leaves, and lets the next one begin another.
+//!    time and has not begun leaves, and lets the next one begin another; whoever has begun waits no longer than for any unit of work.
 
 use std::{
     collections::VecDeque,
@@ -126,7 +126,10 @@ impl Lanes {
                 store.lender.waited(since);
                 return Err(classify(sqlx::Error::PoolTimedOut));
             }
-            Err(_) => answer.await,
+            Err(_) => match timeout(store.writes().limit(), answer).await {
+                Ok(told) => told,
+                Err(elapsed) => return Err(unavailable(elapsed)),
+            },
         };
         match told {
             Ok(told) => told.map_err(unavailable),
@@ -173,9 +176,7 @@ impl Drop for Companies {
                 traffic.has_company = false;
                 std::mem::take(&mut traffic.waiting)
             };
-            for it in left {
-                tell(it.told, Ok(Together::Alone(it.entry, None)));
-            }
+            left.into_iter().for_each(go_alone);
         }
     }
 }
@@ -227,15 +228,15 @@ async fn book(lane: Arc<Lane>, store: PgStore, mut company: Vec<Waiting>) -> Met
                 };
                 tell(it.told, Ok(Together::Booked(booked)));
             }
-            Line::InOtherHands if it.since.elapsed() < LASTING => {
-                lane.traffic().waiting.push_back(it);
-            }
-            Line::InOtherHands | Line::Refused => {
-                tell(it.told, Ok(Together::Alone(it.entry, None)));
-            }
+            Line::InOtherHands if it.since.elapsed() < LASTING => lane.again(it),
+            Line::InOtherHands | Line::Refused => go_alone(it),
         }
     }
     met
+}
+
+fn go_alone(it: Waiting) {
+    tell(it.told, Ok(Together::Alone(it.entry, None)));
 }
 
 /// Nobody hears it who is gone.
@@ -267,6 +268,17 @@ impl Lane {
         traffic.waiting = later;
         traffic.has_company = !company.is_empty();
         traffic.has_company.then_some(company)
+    }
+
+    /// For the next company, if there is one.
+    fn again(&self, it: Waiting) {
+        let mut traffic = self.traffic();
+        if traffic.has_company {
+            traffic.waiting.push_back(it);
+        } else {
+            drop(traffic);
+            go_alone(it);
+        }
     }
 
     /// Whoever has not begun leaves, and what was to take them is not waited for any more.

@@ -439,12 +439,12 @@ mod tests {
         let settings = parse(&[&base[..], &google].concat()).unwrap();
         let issuer = settings.sign_in.google.unwrap().issuer;
         assert_eq!(issuer, "https://accounts.google.com");
-        for (more, fault) in [
-            (&[google[0]][..], "GOOGLE_CLIENT_SECRET"),
-            (&[google[1]], "GOOGLE_CLIENT_ID"),
+        for (more, names) in [
+            (&[google[0]][..], &["GOOGLE_CLIENT_SECRET"][..]),
+            (&[google[1]], &["GOOGLE_CLIENT_ID"]),
             (
                 &[("GOOGLE_ISSUER", "https://id.test.org")],
-                "GOOGLE_CLIENT_ID",
+                &["GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"],
             ),
             (
                 &[
@@ -452,21 +452,24 @@ mod tests {
                     google[1],
                     ("GOOGLE_ISSUER", "http://id.test.org"),
                 ],
-                "GOOGLE_ISSUER",
+                &["GOOGLE_ISSUER"],
             ),
             (
                 &[google[0], google[1], ("GOOGLE_REDIRECT_URI", "/callback")],
-                "GOOGLE_REDIRECT_URI",
+                &["GOOGLE_REDIRECT_URI"],
             ),
             (
                 &[("ALLOWED_REDIRECTS", "https://app.test.org/a,*")],
-                "ALLOWED_REDIRECTS",
+                &["ALLOWED_REDIRECTS"],
             ),
         ] {
             let faults = parse(&[&base[..], more].concat()).err().unwrap();
-            assert_eq!(faults.len(), 1, "{faults:?}");
-            assert!(faults[0].starts_with(fault), "{faults:?}");
-            assert!(!faults[0].contains("hunter2"), "{faults:?}");
+            let told: Vec<_> = faults
+                .iter()
+                .filter_map(|it| it.split(':').next())
+                .collect();
+            assert_eq!(told, names, "{faults:?}");
+            assert!(!faults.concat().contains("hunter2"), "{faults:?}");
         }
     }
 

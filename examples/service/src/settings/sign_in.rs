@@ -47,16 +47,10 @@ fn google(reader: &mut Reader, production: bool) -> Option<Google> {
     let (id, secret) = match (id, secret) {
         (Some(id), Some(secret)) => (id, secret),
         (None, None) if issuer.is_none() && callback.is_none() => return None,
-        (id, _) => {
-            let missing = if id.is_none() {
-                "GOOGLE_CLIENT_ID"
-            } else {
-                "GOOGLE_CLIENT_SECRET"
-            };
-            reader.require(
-                missing,
-                "is missing, and other settings of Google are there",
-            );
+        _ => {
+            for name in ["GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"] {
+                reader.require(name, "is missing, and other settings of Google are there");
+            }
             return None;
         }
     };
