@@ -556,9 +556,9 @@ impl Service {
         self.output().stderr.borrow().clone()
     }
 
-    /// Waits for a word in its log.
-    pub async fn logged(&self, word: &str) {
-        self.output().logged(word).await;
+    /// Waits for a word in its log: all that there is then.
+    pub async fn logged(&self, word: &str) -> String {
+        self.output().logged(word).await
     }
 
     fn output(&self) -> &Output {

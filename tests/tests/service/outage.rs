@@ -54,6 +54,10 @@ async fn every_answer_survives_crashes_of_the_server_and_the_service_recovers_by
                         registered.push(name);
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                     } else {
+                        if answer.status != 503 {
+                            let why = service.logged(answer.header("x-request-id")).await;
+                            panic!("{answer:?}: {why}");
+                        }
                         // With `Retry-After`, as every 503 here.
                         answer.refused(503, "unavailable");
                         refused += 1;
