@@ -40,8 +40,6 @@ pub fn classify(error: sqlx::Error) -> StoreError {
         | sqlx::Error::Io(_)
         | sqlx::Error::PoolClosed
         | sqlx::Error::PoolTimedOut
-        // Whoever answers there just now does not speak as a server should.
-        | sqlx::Error::Protocol(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error.into()),
         _ => StoreError::Backend(error.into()),

@@ -24,7 +24,8 @@
 //! Without them it mixes up the prepared statements of its clients, and [`PgStore::connect`] refuses it ([`SchemaError::Pooler`]).
 //!
 //! Few connections serve many writers: uses of credits that come at once are booked by one statement and one commit. On two cores, shared by server, service
-//! and 64 clients, ten connections took 10 times as many uses of one account over HTTP as one statement each did by `pgbench`, and 1.3 times as many of 10,000; there was one service, and nothing else moved those balances.
+//! and 64 clients, ten connections took 10 times as many uses of one account over HTTP as one statement each did by `pgbench`, and 1.3 times as many of
+//! 10,000; there was one service, and nothing else moved those balances.
 //!
 //! A repeated entry of the ledger is refused by an index and found then. The server logs that as an error, with the key; `log_min_error_statement` is the operator's.
 //!
